@@ -1,0 +1,76 @@
+"""Every way the worker refuses to start or stops, as types: what happened, and what to do next.
+
+The exit code tells a supervisor whether a restart can help. 70 and above: the next start continues
+without loss or repetition. 2 to 9: a restart meets the same obstacle until somebody acts.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_OK: Final = 0
+EXIT_DIFFERENCE: Final = 1
+"""A command that compares (`verify`) found a difference."""
+
+
+class WorkerError(Exception):
+    """Root of all errors the worker raises on purpose.
+
+    The text has two parts: what is wrong (naming topic, partition, offset, path or setting) and the
+    remedy, a sentence that tells the reader what to do.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}\n  What to do: {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class SettingsError(WorkerError):
+    """A setting is missing, unknown or out of range."""
+
+    exit_code = 2
+
+
+class TopicsError(WorkerError):
+    """A topic is missing or differs from what is declared (partition counts above all)."""
+
+    exit_code = 2
+
+
+class BrokerUnreachable(WorkerError):
+    """No broker answered within the connection timeout, or it refused the credentials."""
+
+    exit_code = 3
+
+
+class BrokerUnsuitable(WorkerError):
+    """The broker answered but cannot give exactly-once (no transactions)."""
+
+    exit_code = 3
+
+
+class StateDirectoryError(WorkerError):
+    """The state directory is locked by another process, belongs to another app, or cannot be used."""
+
+    exit_code = 4
+
+
+class InputLost(WorkerError):
+    """Records this worker has not processed are gone from the input topic."""
+
+    exit_code = 5
+
+
+class EngineFailure(WorkerError):
+    """A transaction failed, or an invariant broke. Nothing was acknowledged; a restart continues."""
+
+    exit_code = 70
+
+
+class Fenced(WorkerError):
+    """Another worker took over this partition. Nothing was written; a restart joins the group anew."""
+
+    exit_code = 71
