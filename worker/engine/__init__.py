@@ -1,0 +1,1 @@
+"""How batches move through Faust exactly once. Knows nothing of sessions."""
