@@ -1,0 +1,35 @@
+"""Fixtures for every test that needs a real broker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from worker.kafka.embedded import EmbeddedKafka
+
+BOOTSTRAP_VARIABLE = "WORKER_TEST_BOOTSTRAP_SERVERS"
+
+
+@dataclass(frozen=True)
+class GivenKafka:
+    """A Kafka somebody else runs: tests that only need an address use it instead of starting one."""
+
+    bootstrap_servers: str
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[EmbeddedKafka | GivenKafka]:
+    """One broker for the whole test session, started when the first test asks for it.
+
+    Tests share it, so they use topic names and app ids of their own and never stop it: a test that hurts
+    its broker starts its own EmbeddedKafka.
+    """
+    given = os.environ.get(BOOTSTRAP_VARIABLE)
+    if given:
+        yield GivenKafka(given)
+        return
+    with EmbeddedKafka() as broker:
+        yield broker
