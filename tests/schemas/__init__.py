@@ -1,0 +1,1 @@
+"""Holds `schemas/` and the code together, both ways."""
