@@ -36,17 +36,19 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _level(value: object) -> object:
+    return {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(str(value).upper(), str(value).upper())
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-SecurityProtocol = Annotated[
-    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
-]
+SecurityProtocol = Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)]
 SaslMechanism = Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(_upper)]
 Compression = Annotated[Literal["none", "gzip", "snappy", "lz4", "zstd"], BeforeValidator(_lower)]
-LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level)]
 
 BROKER = {"group": "Broker"}
 TOPICS = {"group": "Topics"}
@@ -69,13 +71,13 @@ class Settings(BaseSettings):
 
     # Broker
     bootstrap_servers: str = _setting("127.0.0.1:9092", "Kafka brokers to ask first: host:port,…", BROKER)
-    security_protocol: SecurityProtocol = _setting(
-        "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", BROKER
-    )
+    security_protocol: SecurityProtocol = _setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", BROKER)
     sasl_mechanism: SaslMechanism | None = _setting(None, "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", BROKER)
     sasl_username: str | None = _setting(None, "User name for SASL.", BROKER)
     sasl_password: SecretStr | None = _setting(None, "Password for SASL; never shown.", BROKER)
-    ssl_cafile: Path | None = _setting(None, "PEM file of the authorities that may sign the broker's certificate.", BROKER)
+    ssl_cafile: Path | None = _setting(
+        None, "PEM file of the authorities that may sign the broker's certificate.", BROKER
+    )
     ssl_certfile: Path | None = _setting(None, "PEM file with this worker's own certificate.", BROKER)
     ssl_keyfile: Path | None = _setting(None, "PEM file with the key of that certificate.", BROKER)
 
@@ -86,7 +88,9 @@ class Settings(BaseSettings):
         "sessions.updates.v1.dead-letters", "Rejected updates, untouched, with the reason in headers.", TOPICS
     )
     topic_ledger: TopicName = _setting("sessions.ledger.v1", "One record of counts per transaction.", TOPICS)
-    partitions: int = _setting(4, "Partitions of every topic (`topics create`, `topics check`).", TOPICS, ge=1, le=10_000)
+    partitions: int = _setting(
+        4, "Partitions of every topic (`topics create`, `topics check`).", TOPICS, ge=1, le=10_000
+    )
     replication_factor: int = _setting(1, "Replicas of every topic; 3 in production.", TOPICS, ge=1, le=32)
 
     # Worker
@@ -102,13 +106,19 @@ class Settings(BaseSettings):
         ENGINE,
         pattern=r"^[a-zA-Z0-9._-]{1,100}$",
     )
-    state_dir: Path = _setting(Path("var/state"), "Directory of the local store; one per worker, on a local disk.", ENGINE)
+    state_dir: Path = _setting(
+        Path("var/state"), "Directory of the local store; one per worker, on a local disk.", ENGINE
+    )
     store: Annotated[Literal["rocksdb", "memory"], BeforeValidator(_lower)] = _setting(
         "rocksdb", "rocksdb, or memory (restored from the changelog at each start).", ENGINE
     )
     batch_max_records: int = _setting(2000, "Records in one transaction, at most.", ENGINE, ge=1, le=100_000)
     transaction_pause_ms: int = _setting(
-        20, "Pause between two transactions of a partition: more saves broker CPU, less saves latency.", ENGINE, ge=0, le=10_000
+        20,
+        "Pause between two transactions of a partition: more saves broker CPU, less saves latency.",
+        ENGINE,
+        ge=0,
+        le=10_000,
     )
     session_timeout_seconds: float = _setting(
         10, "After this long without a heartbeat a worker's partitions go to others.", ENGINE, ge=1, le=1800
@@ -120,9 +130,7 @@ class Settings(BaseSettings):
     duplicate_window: int = _setting(
         32, "Event ids remembered per session to recognise duplicates; 0 remembers none.", ENGINE, ge=0, le=10_000
     )
-    retention_days: int = _setting(
-        0, "Drop sessions untouched for so many days. Only 0 (never) for now.", ENGINE, ge=0
-    )
+    retention_days: int = _setting(0, "Drop sessions untouched for so many days. Only 0 (never) for now.", ENGINE, ge=0)
 
     # Limits of an update
     max_record_bytes: int = _setting(
@@ -170,7 +178,24 @@ class Settings(BaseSettings):
         if self.security_protocol.startswith("SASL"):
             for name in ("sasl_mechanism", "sasl_username", "sasl_password"):
                 if getattr(self, name) is None:
-                    raise ValueError(f"{env_name(name)} is needed with {env_name('security_protocol')}={self.security_protocol}")
+                    raise ValueError(
+                        f"{env_name(name)} is needed with {env_name('security_protocol')}={self.security_protocol}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _security_is_used(self) -> Settings:
+        """Credentials beside a protocol that ignores them mean a forgotten setting, never a wish."""
+        ignored = (
+            [] if self.security_protocol.startswith("SASL") else ["sasl_mechanism", "sasl_username", "sasl_password"]
+        )
+        ignored += [] if self.security_protocol.endswith("SSL") else ["ssl_cafile", "ssl_certfile", "ssl_keyfile"]
+        for name in ignored:
+            if getattr(self, name) is not None:
+                protocol = f"{env_name('security_protocol')}={self.security_protocol}"
+                raise ValueError(f"{env_name(name)} is given, but {protocol} does not use it")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError(f"{env_name('ssl_keyfile')} needs {env_name('ssl_certfile')} too")
         return self
 
     @model_validator(mode="after")

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,6 +32,7 @@ HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 90.0
 """6 s on an idle machine; a CI machine that runs three JVMs on two cores needs much longer."""
 STOP_SECONDS: Final = 30.0
+PR_SET_PDEATHSIG: Final = 1
 POLL_SECONDS: Final = 0.1
 LOG_TAIL_LINES: Final = 40
 # Below Linux' ephemeral range (32768-60999): a port in it may be taken by an outgoing connection while its
@@ -40,7 +42,8 @@ PORTS: Final = range(12_000, 32_000)
 LOG4J2: Final = """\
 <Configuration status="warn">
   <Appenders>
-    <RollingFile name="file" fileName="${sys:kafka.logs.dir}/kafka.log" filePattern="${sys:kafka.logs.dir}/kafka.log.%i">
+    <RollingFile name="file" fileName="${sys:kafka.logs.dir}/kafka.log"
+                 filePattern="${sys:kafka.logs.dir}/kafka.log.%i">
       <PatternLayout pattern="%d %p %m (%c)%n"/>
       <SizeBasedTriggeringPolicy size="10 MB"/>
       <DefaultRolloverStrategy max="3"/>
@@ -70,8 +73,8 @@ class _Node:
 class EmbeddedKafka:
     """A Kafka cluster that lives as long as this object, and never longer than this process.
 
-    Use it as a context manager, or `start()` and `close()`. Every node is broker and controller. Nodes are numbered from 1
-    and keep their ports when they are stopped and started again. Not thread-safe.
+    Use it as a context manager, or `start()` and `close()`. Every node is broker and controller. Nodes are
+    numbered from 1 and keep their ports when they are stopped and started again. Not thread-safe.
 
     `properties` are added to every node's server.properties and win over what stands there. Clients use the
     listener named CLIENT (`listener.name.client.…`), PLAINTEXT unless `listener.security.protocol.map` says
@@ -99,7 +102,7 @@ class EmbeddedKafka:
         self.data_directory = (data_directory or Path(tempfile.mkdtemp(prefix="session-worker-kafka-"))).absolute()
         self._properties = dict(properties or {})
         self._jit = [] if full_jit else ["-XX:TieredStopAtLevel=1"]
-        # A JVM dies with the thread that started it (PR_SET_PDEATHSIG), so that thread must live as long as this object.
+        # A JVM dies with the thread that started it (PR_SET_PDEATHSIG): that thread must live as long as this object.
         self._launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-kafka")
         taken: set[int] = set()
         self._nodes = {
@@ -248,7 +251,8 @@ class EmbeddedKafka:
         self._write_properties(node)
         command = [*self._java(node, classpath), "kafka.Kafka", str(node.directory / "server.properties")]
         with (node.directory / "logs" / "console.log").open("ab") as console:
-            start: Callable[[], subprocess.Popen[bytes]] = lambda: subprocess.Popen(
+            start = partial(
+                subprocess.Popen[bytes],
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -310,8 +314,8 @@ class EmbeddedKafka:
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: SIGKILL when the starting thread ends, however it ends (prctl(2), PR_SET_PDEATHSIG = 1)."""
-    _LIBC.prctl(1, signal.SIGKILL)
+    """In the child, before exec: SIGKILL when the starting thread ends, however it ends (prctl(2))."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 # Looked up before the fork: after it, only what is sure to take no lock may run.

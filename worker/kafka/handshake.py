@@ -15,12 +15,10 @@ from typing import Any, Final
 
 from aiokafka.protocol.types import (
     Array,
-    Boolean,
     CompactArray,
     CompactString,
     Int16,
     Int32,
-    Int64,
     Schema,
     String,
     TaggedFields,
@@ -33,7 +31,7 @@ CLIENT_ID: Final = "session-worker"
 LARGEST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """An answer claiming more is not from a Kafka broker (an HTTP server's "HTTP" reads as 1.2 GB)."""
 
-# KIP-482 flexible encodings of ApiVersions v3 (Kafka's clients/src/main/resources/common/message/ApiVersionsResponse.json).
+# ApiVersions v3 is flexible (KIP-482); its fields: ApiVersionsResponse.json among Kafka's message definitions.
 _VERSIONS_V0 = Schema(
     ("error_code", Int16), ("api_keys", Array(("key", Int16), ("min_version", Int16), ("max_version", Int16)))
 )
@@ -46,9 +44,7 @@ _VERSIONS_V3 = Schema(
     ("throttle_time_ms", Int32),
     ("tags", TaggedFields),
 )
-_FEATURES = CompactArray(
-    ("name", CompactString("utf-8")), ("first", Int16), ("second", Int16), ("tags", TaggedFields)
-)
+_FEATURES = CompactArray(("name", CompactString("utf-8")), ("first", Int16), ("second", Int16), ("tags", TaggedFields))
 _SUPPORTED_FEATURES_TAG: Final = 0
 _FINALIZED_FEATURES_TAG: Final = 2
 _METADATA_V2 = Schema(
@@ -80,7 +76,9 @@ class NotKafka(OSError):
 def ask_api_versions(address: tuple[str, int], tls: ssl.SSLContext | None, timeout_seconds: float) -> BrokerApis:
     """Ask one broker what it can do. Raises OSError (TimeoutError, ssl.SSLError, NotKafka, …) when it does not say."""
     name = CompactString("utf-8").encode
-    answer = _ask(address, tls, timeout_seconds, API_VERSIONS, 3, flexible=True, body=name(CLIENT_ID) + name("0") + b"\0")
+    answer = _ask(
+        address, tls, timeout_seconds, API_VERSIONS, 3, flexible=True, body=name(CLIENT_ID) + name("0") + b"\0"
+    )
     if struct.unpack(">h", answer[:2])[0] == UNSUPPORTED_VERSION:
         answer = _ask(address, tls, timeout_seconds, API_VERSIONS, 0, flexible=False, body=b"")
         _, keys = _decode(_VERSIONS_V0, answer)
@@ -141,6 +139,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 def _decode(schema: Schema, data: bytes) -> tuple[Any, ...]:
     try:
-        return schema.decode(io.BytesIO(data))
+        fields: tuple[Any, ...] = schema.decode(io.BytesIO(data))
+        return fields
     except (ValueError, struct.error, UnicodeDecodeError) as error:
         raise NotKafka(f"an answer that Kafka's protocol does not have: {error}") from error

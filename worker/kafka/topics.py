@@ -6,9 +6,19 @@ siblings would put a session's outputs where nobody looks for them.
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from worker.errors import TopicsError
+from worker.kafka.connection import client_settings
 from worker.settings import Settings
 
 DAY_MS: Final = 86_400_000
@@ -18,6 +28,15 @@ DEAD_LETTER_MAX_BYTES: Final = 8 * MIB
 BROKER_DEFAULT_MAX_BYTES: Final = 1_048_588
 BATCH_OVERHEAD_BYTES: Final = 4_096
 """What a batch holding a single record adds to it, generously: the batch header and the record's varints."""
+LEADERS_SECONDS: Final = 20.0
+COMPARED_CONFIGS: Final = (
+    "cleanup.policy",
+    "retention.ms",
+    "min.insync.replicas",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+)
+"""What correctness rests on. The other declared configs are tuning: set at creation, then the operator's."""
 ANY_TIMESTAMP: Final = str(2**63 - 1)
 
 
@@ -66,3 +85,179 @@ def declared(settings: Settings) -> list[TopicDeclaration]:
         topic(settings.topic_ledger, "counts per transaction", kept(days=30)),
         topic(settings.topic_changelog, "stored sessions", compacted),
     ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One property of a topic: as declared, and as the broker has it."""
+
+    declared: str
+    live: str
+
+    @property
+    def differs(self) -> bool:
+        return self.declared != self.live
+
+
+@dataclass(frozen=True)
+class TopicComparison:
+    """A declared topic beside the live one. `cells` are by property, and empty when the topic is missing."""
+
+    declaration: TopicDeclaration
+    cells: dict[str, Cell]
+
+    @property
+    def missing(self) -> bool:
+        return not self.cells
+
+    @property
+    def as_declared(self) -> bool:
+        return not self.missing and not any(cell.differs for cell in self.cells.values())
+
+    def differences(self) -> list[tuple[str, str, str, str]]:
+        """(topic, property, live, declared) for everything that is off."""
+        if self.missing:
+            return [(self.declaration.name, "topic", "missing", f"{self.declaration.partitions} partitions")]
+        off = ((name, cell) for name, cell in self.cells.items() if cell.differs)
+        return [(self.declaration.name, name, cell.live, cell.declared) for name, cell in off]
+
+    @property
+    def unusable(self) -> bool:
+        """Whether a worker would put records where nobody looks, or lose stored sessions to retention."""
+        if self.missing or self.cells["partitions"].differs:
+            return True
+        policy = self.cells["cleanup.policy"]
+        return policy.declared == "compact" and policy.differs
+
+
+@dataclass(frozen=True)
+class TopicsReport:
+    """All declared topics beside the live ones."""
+
+    topics: list[TopicComparison]
+
+    @property
+    def as_declared(self) -> bool:
+        return all(topic.as_declared for topic in self.topics)
+
+    def differences(self) -> list[tuple[str, str, str, str]]:
+        """(topic, property, live, declared) for everything that is off in any topic."""
+        return [row for topic in self.topics for row in topic.differences()]
+
+    def require_usable(self) -> None:
+        """Raise TopicsError when the worker must not start: a topic missing, miscounted, or not compacted."""
+        if any(topic.unusable for topic in self.topics):
+            raise TopicsError(
+                "the topics are not as declared:\n" + _text_table(self.differences()),
+                "create what is missing with `python -m worker topics create`. Partitions of a topic that has data are "
+                "never changed in place: set WORKER_PARTITIONS to what is there, or start with new topic names.",
+            )
+
+
+async def create(settings: Settings) -> dict[str, bool]:
+    """Create the declared topics that are missing; True for each one created, False for each that was there.
+
+    Never changes an existing topic. Returns when every partition has a leader. Raises TopicsError when the
+    broker refuses.
+    """
+    declarations = declared(settings)
+    async with _admin(settings) as admin:
+        existing = await _live_topics(admin)
+        missing = [d for d in declarations if d.name not in existing]
+        if missing:
+            requests = [NewTopic(d.name, d.partitions, d.replication_factor, topic_configs=d.configs) for d in missing]
+            answer = await admin.create_topics(requests)
+            for name, code, message in answer.topic_errors:
+                # Two workers may be creating at once: the topic is there, which is what was asked for.
+                if code not in (0, TopicAlreadyExistsError.errno):
+                    raise TopicsError(
+                        f"topic {name} could not be created: {message or for_code(code).__name__}",
+                        "set WORKER_REPLICATION_FACTOR to at most the number of brokers, and give this user the right "
+                        "to create topics.",
+                    )
+        await _wait_for_leaders(admin, declarations)
+    return {d.name: d in missing for d in declarations}
+
+
+async def check(settings: Settings) -> TopicsReport:
+    """Compare the live topics with the declared. Changes nothing, and never makes a broker create a topic."""
+    declarations = declared(settings)
+    async with _admin(settings) as admin:
+        live = await _live_topics(admin)
+        present = [d.name for d in declarations if d.name in live]
+        configs = await _live_configs(admin, present)
+    return TopicsReport([_compare(d, live.get(d.name), configs.get(d.name, {})) for d in declarations])
+
+
+def _compare(declaration: TopicDeclaration, live: dict[str, Any] | None, configs: dict[str, str]) -> TopicComparison:
+    if live is None:
+        return TopicComparison(declaration, {})
+    replicas = {len(partition["replicas"]) for partition in live["partitions"]}
+    cells = {
+        "partitions": Cell(str(declaration.partitions), str(len(live["partitions"]))),
+        "replication": Cell(str(declaration.replication_factor), "/".join(map(str, sorted(replicas)))),
+    }
+    for name in COMPARED_CONFIGS:
+        if name in declaration.configs:
+            cells[name] = Cell(declaration.configs[name], configs.get(name, "unknown"))
+    return TopicComparison(declaration, cells)
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_settings(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _live_topics(admin: AIOKafkaAdminClient) -> dict[str, dict[str, Any]]:
+    # All topics: asking for one by name creates it on a broker that creates topics by itself.
+    return {topic["topic"]: topic for topic in await admin.describe_topics()}
+
+
+async def _live_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    configs: dict[str, dict[str, str]] = {}
+    for answer in answers:
+        for resource in answer.to_object()["resources"]:
+            if resource["error_code"]:
+                raise TopicsError(
+                    f"the configuration of {resource['resource_name']} cannot be read: "
+                    f"{for_code(resource['error_code']).__name__}",
+                    "give this user the right to describe topic configurations (DESCRIBE_CONFIGS).",
+                )
+            entries = resource["config_entries"]
+            configs[resource["resource_name"]] = {entry["config_names"]: entry["config_value"] for entry in entries}
+    return configs
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, declarations: list[TopicDeclaration]) -> None:
+    deadline = time.monotonic() + LEADERS_SECONDS
+    while True:
+        live = await _live_topics(admin)
+        waiting = [
+            d.name
+            for d in declarations
+            if d.name not in live or any(partition["leader"] < 0 for partition in live[d.name]["partitions"])
+        ]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise TopicsError(
+                f"no leader after {LEADERS_SECONDS:.0f} s for partitions of {', '.join(waiting)}",
+                "look at the brokers' logs: one or more brokers that hold these partitions are not up.",
+            )
+        await asyncio.sleep(0.1)
+
+
+def _text_table(rows: list[tuple[str, str, str, str]]) -> str:
+    table = [("topic", "property", "live", "declared"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return "\n".join(
+        "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )
