@@ -1,4 +1,4 @@
-"""The shop behind the synthetic stream: products whose cart lines are JSON text, so that prices keep their exact digits."""
+"""The shop behind the synthetic stream. Cart lines are JSON text, so that prices keep their exact digits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def catalogue(rng: random.Random) -> list[Product]:
 
 
 def price_text(rng: random.Random) -> str:
-    """A price as its digits: mostly cents, some whole, some with a trailing zero or with more digits than a cent has."""
+    """A price as its digits: mostly cents, some whole, some with more digits than a cent has."""
     whole = rng.randint(0, 120)
     kind = rng.random()
     if kind < 0.70:

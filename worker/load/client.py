@@ -144,6 +144,7 @@ class Client:
     def _step(self, kind: str, now_ms: int) -> Update:
         """The session's next own update."""
         shopper = self._shopper
+        first = kind == "created"
         match kind:
             case "closed_before_open":
                 return self._update(kind, {"state": "closed"}, now_ms, names_application=True)
@@ -156,11 +157,11 @@ class Client:
                 return self._update(kind, shopper.body("closed"), now_ms)
             case "cancelled" | "cancelled_after_close":
                 return self._update(kind, shopper.body("cancelled"), now_ms)
-            case "bound":
-                shopper.bind(self._profile_to_bind)
-        shopper.change(1.0 - len(self._plan) / self._steps)
-        first = kind == "created"
-        return self._update(kind, shopper.body(None, first=first), now_ms, names_application=first)
+            case _:
+                if kind == "bound":
+                    shopper.bind(self._profile_to_bind)
+                shopper.change(1.0 - len(self._plan) / self._steps)
+                return self._update(kind, shopper.body(None, first=first), now_ms, names_application=first)
 
     def _go_wrong(self, kind: str, update: Update, now_ms: int) -> Outgoing:
         """The mishap drawn after `update`, made now: by this time the session may have moved on."""

@@ -14,7 +14,7 @@ from itertools import accumulate, count, islice
 from typing import Final
 
 from worker.load.catalogue import catalogue
-from worker.load.client import Client, Mishaps
+from worker.load.client import Client, Mishaps, Outgoing
 from worker.load.event import StreamEvent
 from worker.load.mix import FULL_SIZE_SESSIONS, Mix
 from worker.load.producers import PRODUCERS
@@ -29,25 +29,38 @@ _HOT_LINES: Final = 8
 _PRODUCER_WEIGHTS: Final = list(accumulate(producer.share for producer in PRODUCERS))
 
 
-def synthetic(mix: Mix, seed: int, *, start_ms: int = START_MS, prefix: str = "order") -> Iterator[StreamEvent]:
-    """The stream of that mix, every session played to its end.
+def generate(sessions: int | None, seed: int) -> Iterator[StreamEvent]:
+    """The stream of that many sessions with the shares of section 8; None = full-size streams without end.
 
-    Integration ids are `<prefix>-<seed>-<number>`, the hot key's is `<prefix>-<seed>-hot`. Record
-    times rise by one millisecond per event from `start_ms`.
+    Integration ids are `order-<seed>-<number>`, the hot key's is `order-<seed>-hot`. Of an endless stream
+    the later parts have `order.2-…`, `order.3-…` and so on, each with a hot key and a hot profile of its own.
     """
-    rng = random.Random(f"{prefix}-{seed}")
-    crowd = _Crowd(mix, rng, f"{prefix}-{seed}")
+    if sessions is not None:
+        yield from play(Mix.of(sessions), seed)
+        return
+    start_ms = START_MS
+    for part in count(1):
+        name = "order" if part == 1 else f"order.{part}"
+        for event in play(Mix.of(FULL_SIZE_SESSIONS), seed, name=name, start_ms=start_ms):
+            yield event
+            start_ms = event.timestamp_ms + 1
+
+
+def play(mix: Mix, seed: int, *, name: str = "order", start_ms: int = START_MS) -> Iterator[StreamEvent]:
+    """The stream of a mix, every session played to its end. Record times rise by one millisecond per event."""
+    rng = random.Random(f"{name}-{seed}")
+    crowd = _Crowd(mix, rng, f"{name}-{seed}")
     hot = crowd.hot() if mix.hot_key_updates else None
     hot_share = mix.hot_key_updates / mix.all_events
     waiting = crowd.clients()
     live = list(islice(waiting, mix.concurrent_sessions))
     for now_ms in count(start_ms):
         if hot is not None and (not live or rng.random() < hot_share):
-            yield StreamEvent(*_timed(hot, now_ms))
+            yield _timed(hot.send(now_ms), now_ms)
             hot = None if hot.is_done else hot
         elif live:
             at = int(rng.random() * len(live))
-            yield StreamEvent(*_timed(live[at], now_ms))
+            yield _timed(live[at].send(now_ms), now_ms)
             if live[at].is_done and (newcomer := next(waiting, None)) is not None:
                 live[at] = newcomer
             elif live[at].is_done:
@@ -57,18 +70,9 @@ def synthetic(mix: Mix, seed: int, *, start_ms: int = START_MS, prefix: str = "o
             return
 
 
-def endless(seed: int, *, start_ms: int = START_MS) -> Iterator[StreamEvent]:
-    """Streams of full size one after the other, each with sessions, a hot key and a hot profile of its own."""
-    mix = Mix.of(FULL_SIZE_SESSIONS)
-    for epoch in count(1):
-        for event in synthetic(mix, seed, start_ms=start_ms, prefix="order" if epoch == 1 else f"order.{epoch}"):
-            yield event
-            start_ms = event.timestamp_ms + 1
-
-
-def _timed(client: Client, now_ms: int) -> tuple[str, bytes | None, bytes | None, int, tuple[tuple[str, bytes], ...]]:
-    kind, key, value, headers = client.send(now_ms)
-    return kind, key, value, now_ms, headers
+def _timed(outgoing: Outgoing, now_ms: int) -> StreamEvent:
+    kind, key, value, headers = outgoing
+    return StreamEvent(kind, key, value, now_ms, headers)
 
 
 class _Crowd:

@@ -54,7 +54,7 @@ class Mix:
 
     @classmethod
     def of(cls, sessions: int) -> Mix:
-        """The mix for a stream of that many sessions: a small stream has a proportionally smaller hot key and profile."""
+        """The mix for a stream of that many sessions; below full size the hot key and profile are smaller too."""
         scale = min(1.0, sessions / FULL_SIZE_SESSIONS)
         return cls(
             sessions=sessions,

@@ -1,4 +1,4 @@
-"""The producers of the synthetic stream: who spells, numbers and completes its updates how (session semantics, section 8)."""
+"""The producers of the synthetic stream: who spells, numbers and completes its updates how."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ MIXED: Final = Spelling(
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """One kind of client. `share` is its part of all sessions; `utc_offset_minutes` None means it sends no occurred_at."""
+    """One kind of client. `share` is of all sessions; with no `utc_offset_minutes` it sends no occurred_at."""
 
     name: str
     application_id: int

@@ -71,7 +71,7 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class _Sale:
-    """An earlier sale as cancellations see it: its lines that were not reversed yet, counted by (code, price, quantity)."""
+    """An earlier sale as cancellations see it: the lines not reversed yet, by (code, price, quantity)."""
 
     invoice: str
     lines: Counter[tuple[str, str, str]] = field(default_factory=Counter)

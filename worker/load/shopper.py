@@ -135,7 +135,7 @@ class Shopper:
         return product.line(quantity, quoted=self.producer.quotes_prices)
 
     def _edit_cart(self) -> None:
-        """Replaces a line, takes one out, or rarely empties the cart. Lists are never changed in place: bodies hold them."""
+        """Replaces a line, takes one out, or rarely empties the cart. Never in place: bodies sent hold the list."""
         rng = self._rng
         cart = list(self._values[Field.CART_ITEMS])
         at = int(rng.random() * len(cart))
