@@ -1,0 +1,1 @@
+"""What happens to a batch of records: from the source's bytes to everything the batch changes."""

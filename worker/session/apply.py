@@ -1,0 +1,199 @@
+"""One update meets one stored session: the whole decision, pure (session semantics, section 5).
+
+An update is all or nothing. Whatever the outcome, `stored` is not touched; what is new comes back in the
+outcome, and nothing of a rejected or duplicate update remains anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from worker.session import limits as session_limits
+from worker.session import totals, transitions
+from worker.session.content import Content, content_of, first_difference, merged
+from worker.session.model import EventType, Limits, Session, State, Update
+from worker.session.rejections import Rejected
+from worker.session.transitions import Handling
+
+OwnerOf: TypeAlias = Callable[[str], str | None]
+"""profile_id → the integration_id of the session that owns the profile's claim; None while nobody does."""
+
+
+class Accepted(Struct, frozen=True):
+    """The session changed: one revision more, one output record."""
+
+    session: Session
+    type: EventType
+    previous_state: State | None
+    """None: the update created the session."""
+    claims: str | None
+    """The profile_id whose claim this update makes, if it makes one."""
+
+
+class Unchanged(Struct, frozen=True):
+    """The update asks for what is already there: no revision, no output."""
+
+    session: Session
+    """The entity is the stored one to the byte; the remembered event_id and the sequence may have moved. With
+    neither in the update it is the stored object itself."""
+
+
+class Duplicate(Struct, frozen=True):
+    """The same event came before, within the window: nothing happens."""
+
+
+Outcome: TypeAlias = Accepted | Unchanged | Duplicate | Rejected
+
+
+def apply(stored: Session | None, update: Update, limits: Limits, owner_of: OwnerOf) -> Outcome:
+    """Decides one update. `stored` is the session of `update.integration_id`, None when there is none yet.
+
+    `owner_of` is asked only when the update binds the session to a profile it was not bound to before.
+    The checks run in the order of session semantics, section 5; the first that fails names the reason.
+    """
+    # 1. Decode and schema are behind us: an Update is well-formed. Limits.
+    refusal = session_limits.check(update, limits)
+    if refusal is not None:
+        return refusal
+    if stored is None:
+        return _create(update, limits, owner_of)
+    # 2. event_id
+    if update.event_id is not None:
+        digest = stored.recent_events.get(update.event_id)
+        if digest is not None:
+            return Duplicate() if digest == update.body_digest else _EVENT_ID_CONFLICT
+    # 3. Sequence
+    if update.sequence is not None and stored.sequence is not None and update.sequence <= stored.sequence:
+        return _stale(update.sequence, stored.sequence)
+    # 4. Application
+    if update.application_id is not None and update.application_id != stored.application_id:
+        return _application_mismatch(update.application_id, stored.application_id)
+    # 5. Transition
+    legal = transitions.LEGAL.get((stored.state, update.state))
+    if legal is None:
+        assert update.state is not None, "no requested state is legal in every state"
+        return transitions.invalid(stored.state, update.state)
+    state, handling = legal
+    # 6. Content
+    before = content_of(stored)
+    after = before if handling is Handling.IGNORE else merged(before, update)
+    if state == stored.state:
+        if after == before:
+            return Unchanged(_with_bookkeeping(stored, update, limits))
+        if handling is Handling.COMPARE:
+            return _final(stored.state, before, after)
+    return _accept(stored, state, after, update, limits, owner_of)
+
+
+def _create(update: Update, limits: Limits, owner_of: OwnerOf) -> Accepted | Rejected:
+    """The first event of a session: an empty open session, then merged like any other."""
+    if update.application_id is None:
+        return _APPLICATION_REQUIRED
+    if update.state is not None and update.state != "open":
+        return transitions.must_start_open(update.state)
+    empty = Session(
+        integration_id=update.integration_id,
+        created=update.occurred_at,
+        application_id=update.application_id,
+        profile_id="",
+        coupon_codes=[],
+        referral_code="",
+        state="open",
+        cart_items=b"[]",
+        additional_costs=b"{}",
+        identifiers=[],
+        attributes=b"{}",
+        first_session=True,
+        cart_item_total="0",
+        additional_cost_total="0",
+        total="0",
+        revision=0,
+        sequence=None,
+        recent_events={},
+    )
+    return _accept(empty, "open", merged(content_of(empty), update), update, limits, owner_of)
+
+
+def _accept(
+    before: Session, state: State, content: Content, update: Update, limits: Limits, owner_of: OwnerOf
+) -> Accepted:
+    """The session with the new content and state, its totals, and the answer to first_session."""
+    cart_item_total, additional_cost_total = before.cart_item_total, before.additional_cost_total
+    if update.cart is not None and content.cart_items != before.cart_items:
+        cart_item_total = totals.cart_item_total(update.cart.prices, update.cart.quantities)
+    if update.additional_costs is not None and content.additional_costs != before.additional_costs:
+        additional_cost_total = totals.additional_cost_total(update.additional_costs.prices)
+    first_session, claims = before.first_session, None
+    if content.profile_id != before.profile_id:
+        owner = owner_of(content.profile_id)
+        first_session = owner is None or owner == before.integration_id
+        claims = content.profile_id if owner is None else None
+    session = Session(
+        before.integration_id,
+        before.created,
+        before.application_id,
+        content.profile_id,
+        content.coupon_codes,
+        content.referral_code,
+        state,
+        content.cart_items,
+        content.additional_costs,
+        content.identifiers,
+        content.attributes,
+        first_session,
+        cart_item_total,
+        additional_cost_total,
+        totals.total(cart_item_total, additional_cost_total),
+        before.revision + 1,
+        before.sequence if update.sequence is None else update.sequence,
+        _remembered(before.recent_events, update, limits.duplicate_window),
+    )
+    created = before.revision == 0
+    event_type: EventType = "session_created" if created else transitions.EVENT_TYPES[before.state, state]
+    return Accepted(session, event_type, None if created else before.state, claims)
+
+
+def _with_bookkeeping(stored: Session, update: Update, limits: Limits) -> Session:
+    """The stored entity, with what an unchanged update leaves behind."""
+    recent = _remembered(stored.recent_events, update, limits.duplicate_window)
+    sequence = stored.sequence if update.sequence is None else update.sequence
+    if recent is stored.recent_events and sequence == stored.sequence:
+        return stored
+    return replace(stored, sequence=sequence, recent_events=recent)
+
+
+def _remembered(recent: dict[str, bytes], update: Update, window: int) -> dict[str, bytes]:
+    """The event_ids to remember after this update, the oldest beyond the window forgotten."""
+    if update.event_id is None or window == 0:
+        return recent
+    remembered = {**recent, update.event_id: update.body_digest}
+    while len(remembered) > window:
+        del remembered[next(iter(remembered))]
+    return remembered
+
+
+_EVENT_ID_CONFLICT = Rejected(
+    "event_id_conflict", "An earlier event of this session had the same event_id and another body", ("event_id",)
+)
+_APPLICATION_REQUIRED = Rejected(
+    "schema_invalid", "application_id is required by the event that creates a session", ("application_id",)
+)
+
+
+def _stale(sequence: int, last: int) -> Rejected:
+    return Rejected("stale", f"sequence {sequence} is not after {last}, the last one applied", ("sequence",))
+
+
+def _application_mismatch(application_id: int, stored: int) -> Rejected:
+    message = f"This session belongs to application {stored}, not {application_id}"
+    return Rejected("application_mismatch", message, ("application_id",))
+
+
+def _final(state: State, before: Content, after: Content) -> Rejected:
+    field = first_difference(before, after) or ""
+    message = f"The session is {state} and takes no more changes; this event would change {field}"
+    return Rejected(transitions.FINAL_CODES[state], message, ("customer_session", field))

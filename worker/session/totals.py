@@ -1,0 +1,53 @@
+"""Totals before any discount, exact to the last digit (session semantics, section 4).
+
+No float, no rounding: the context below traps both, so a total is exact or an error, never nearly right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
+from typing import Final
+
+from worker.session.model import Number
+
+_EXACT: Final = Context(prec=120, traps=[Inexact, Rounded, InvalidOperation])
+"""Room for the largest sum the bounds allow: 15 + 20 digits of a price, times a quantity of up to 19 digits,
+times as many lines as fit in a record. The context is private, so a caller's decimal settings do not matter."""
+
+_ZERO: Final = Decimal(0)
+
+
+def cart_item_total(prices: Sequence[Number], quantities: Sequence[int]) -> Number:
+    """Σ price × quantity, whatever the order of the lines."""
+    add_product = _EXACT.fma
+    total = _ZERO
+    for price, quantity in zip(prices, quantities, strict=True):
+        total = add_product(Decimal(price), quantity, total)
+    return _text(total)
+
+
+def additional_cost_total(prices: Iterable[Number]) -> Number:
+    """Σ price of the additional costs."""
+    add = _EXACT.add
+    total = _ZERO
+    for price in prices:
+        total = add(total, Decimal(price))
+    return _text(total)
+
+
+def total(cart_items: Number, additional_costs: Number) -> Number:
+    """The sum of both totals."""
+    if additional_costs == "0":
+        return cart_items
+    if cart_items == "0":
+        return additional_costs
+    return _text(_EXACT.add(Decimal(cart_items), Decimal(additional_costs)))
+
+
+def _text(value: Decimal) -> Number:
+    """Canonical text of an exact sum."""
+    if not value:
+        return "0"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

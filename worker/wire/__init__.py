@@ -1,0 +1,1 @@
+"""Bytes to session types and back. Nothing here decides anything about a session."""

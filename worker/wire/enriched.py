@@ -1,0 +1,114 @@
+"""An accepted change → the enriched session record: JSON value and CloudEvents headers (session semantics,
+section 2). The same change gives the same bytes, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from worker.session.model import EventType, Session, Update
+from worker.wire.spelling import OutputCase
+
+Headers = list[tuple[str, bytes]]
+
+TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
+"""W3C trace context of the input record, carried over as it came."""
+
+
+class _Entity(Struct, frozen=True, gc=False):
+    """The 15 fields, in the order of session semantics, section 3."""
+
+    integration_id: str
+    created: str
+    application_id: int
+    profile_id: str
+    coupon_codes: list[str]
+    referral_code: str
+    state: str
+    cart_items: Raw
+    additional_costs: Raw
+    identifiers: list[str]
+    attributes: Raw
+    first_session: bool
+    cart_item_total: Raw
+    additional_cost_total: Raw
+    total: Raw
+
+
+class _Envelope(Struct, frozen=True, gc=False):
+    type: EventType
+    revision: int
+    event_id: str | None
+    integration_id: str
+    application_id: int
+    occurred_at: str
+    customer_session: _Entity
+
+
+class _CamelEntity(_Entity, frozen=True, gc=False, rename="camel"):
+    pass
+
+
+class _CamelEnvelope(_Envelope, frozen=True, gc=False, rename="camel"):
+    pass
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+OWN_HEADERS: Final = 6
+"""How many headers a record has that carries no trace context."""
+
+_SPECVERSION: Final = ("ce_specversion", b"1.0")
+_CONTENT_TYPE: Final = ("content-type", b"application/json")
+
+
+def encode(event_type: EventType, session: Session, update: Update, case: OutputCase = "snake") -> bytes:
+    """The value. `session` is as it is after the update; `update` names the event that caused it."""
+    entity, envelope = (_Entity, _Envelope) if case == "snake" else (_CamelEntity, _CamelEnvelope)
+    return _encode(
+        envelope(
+            event_type,
+            session.revision,
+            update.event_id,
+            session.integration_id,
+            session.application_id,
+            update.occurred_at,
+            entity(
+                session.integration_id,
+                session.created,
+                session.application_id,
+                session.profile_id,
+                session.coupon_codes,
+                session.referral_code,
+                session.state,
+                Raw(session.cart_items),
+                Raw(session.additional_costs),
+                session.identifiers,
+                Raw(session.attributes),
+                session.first_session,
+                Raw(session.cart_item_total),
+                Raw(session.additional_cost_total),
+                Raw(session.total),
+            ),
+        )
+    )
+
+
+def headers(event_type: EventType, session: Session, update: Update, received: Sequence[tuple[str, bytes]]) -> Headers:
+    """CloudEvents in Kafka's binary mode, then the trace context among the `received` headers."""
+    built = [
+        _SPECVERSION,
+        ("ce_id", f"{session.integration_id}/{session.revision}".encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", b"/session-worker/%d" % session.application_id),
+        ("ce_time", update.occurred_at.encode()),
+        _CONTENT_TYPE,
+    ]
+    if received:
+        # A Kafka header may have a null value, whatever the client's types say; it carries no trace.
+        built += [header for header in received if header[0] in TRACE_HEADERS and header[1] is not None]
+    return built
