@@ -1,0 +1,211 @@
+"""One app on the broker: its own topics, the updates sent to it, its workers, and the oracle's verdict."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.broker.processes import WorkerProcess
+from tests.logs import TopicNames, committed_offsets, ordered, read_logs, read_stores, read_topic
+from tests.model import WorkerRules
+from tests.oracle import Verdict, judge
+from worker.kafka.topics import declared
+from worker.load.event import StreamEvent
+from worker.settings import Settings
+
+POLL_SECONDS = 0.05
+
+
+class Pipeline:
+    """Topics, workers and judgement of one `app_id`."""
+
+    def __init__(self, bootstrap: str, app_id: str, directory: Path, partitions: int = 4) -> None:
+        self.bootstrap, self.app_id, self.directory, self.partitions = bootstrap, app_id, directory, partitions
+        self.names = TopicNames.of(app_id)
+        self.workers: list[WorkerProcess] = []
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._targets: dict[int, int] | None = None
+        self.environment = {
+            "WORKER_BOOTSTRAP_SERVERS": bootstrap,
+            "WORKER_APP_ID": app_id,
+            "WORKER_PARTITIONS": str(partitions),
+            "WORKER_TOPIC_UPDATES": self.names.updates,
+            "WORKER_TOPIC_ENRICHED": self.names.enriched,
+            "WORKER_TOPIC_DEAD_LETTERS": self.names.dead_letters,
+            "WORKER_TOPIC_LEDGER": self.names.ledger,
+            "WORKER_HTTP_PORT": "0",
+            # The broker's smallest: a killed worker's partitions are free again this much later.
+            "WORKER_SESSION_TIMEOUT_SECONDS": "6",
+        }
+
+    # ------------------------------------------------------------------ topics and input
+
+    @property
+    def settings(self) -> Settings:
+        """What the workers of this pipeline get from their environment, defaults included."""
+        given = {name.removeprefix("WORKER_").lower(): value for name, value in self.environment.items()}
+        return Settings.model_validate(given)
+
+    def create_topics(
+        self, *, skip: Collection[str] = (), partitions: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """The declared topics; `skip` and `partitions` make the mistakes an operator can make."""
+        # Compaction may not eat outputs before the oracle has read them: a ratio of 1 is never exceeded.
+        extra = {self.names.enriched: {"min.cleanable.dirty.ratio": "1"}}
+        topics = [
+            NewTopic(
+                topic.name,
+                num_partitions=partitions.get(topic.name, topic.partitions),
+                replication_factor=1,
+                config=topic.configs | extra.get(topic.name, {}),
+            )
+            for topic in declared(self.settings)
+            if topic.name not in skip
+        ]
+        for created in self._admin.create_topics(topics, operation_timeout=20).values():
+            created.result(timeout=20)
+
+    def send(self, events: Iterable[StreamEvent], *, compression: str = "none") -> int:
+        """Deliver `events` in order, stamped with the time of sending; returns how many."""
+        producer = self.producer(compression=compression)
+        count = 0
+        for event in events:
+            self.send_one(producer, event)
+            count += 1
+        self.flush(producer)
+        return count
+
+    def producer(self, *, compression: str = "none", transactional_id: str | None = None) -> Producer:
+        config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "enable.idempotence": True,  # a retry may not change the order within a partition
+            "compression.type": compression,
+            "partitioner": "murmur2_random",
+            "linger.ms": 20,
+            "batch.size": 1_000_000,
+            "message.max.bytes": 4_000_000,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+        return Producer(config | ({"transactional.id": transactional_id} if transactional_id else {}))
+
+    def send_one(self, producer: Producer, event: StreamEvent) -> None:
+        """Hand one event over; its partition is murmur2 of the key, as with Java's producers."""
+        producer.produce(
+            self.names.updates, event.value, event.key, headers=list(event.headers), on_delivery=_delivered
+        )
+        producer.poll(0)
+
+    def flush(self, producer: Producer) -> None:
+        left = producer.flush(60)
+        assert left == 0, f"{left} updates were not delivered"
+        self.forget_targets()
+
+    def forget_targets(self) -> None:
+        """After the input changed: read anew where it ends."""
+        self._targets = None
+
+    # ------------------------------------------------------------------ workers and their progress
+
+    def destroy(self) -> None:
+        """End every worker, whatever its state."""
+        for worker in self.workers:
+            worker.destroy()
+
+    def worker(self, name: str = "one", **settings: object) -> WorkerProcess:
+        """A started worker; `settings` by their names in lower case."""
+        extra = {f"WORKER_{setting.upper()}": str(value) for setting, value in settings.items()}
+        process = WorkerProcess(name, self.environment | extra, self.directory)
+        self.workers.append(process)
+        return process.start()
+
+    def committed(self) -> dict[int, int]:
+        return committed_offsets(self.bootstrap, self.app_id, self.names.updates)
+
+    def targets(self) -> dict[int, int]:
+        """The offset each partition's group must reach: behind its last real record."""
+        if self._targets is None:
+            log = read_topic(self.bootstrap, self.names.updates)
+            self._targets = {partition: records[-1].offset + 1 for partition, records in log.items() if records}
+        return self._targets
+
+    def remaining(self) -> int:
+        """Offsets still to go, all partitions together."""
+        committed = self.committed()
+        return sum(max(0, target - committed.get(partition, 0)) for partition, target in self.targets().items())
+
+    def wait_until(self, reached: Callable[[], bool], what: str, timeout_seconds: float = 60) -> None:
+        """Poll until `reached`; fails at once when a worker that should run has ended."""
+        deadline = time.monotonic() + timeout_seconds
+        while not reached():
+            for worker in self.workers:
+                if worker.expected_up:
+                    worker.require_running()
+            if time.monotonic() > deadline:
+                tails = "\n".join(worker.tail() for worker in self.workers)
+                raise AssertionError(f"not within {timeout_seconds} s: {what}; committed {self.committed()}\n{tails}")
+            time.sleep(POLL_SECONDS)
+
+    def wait_drained(self, timeout_seconds: float = 90) -> None:
+        self.targets()
+        self.wait_until(lambda: self.remaining() == 0, f"lag 0 (targets {self.targets()})", timeout_seconds)
+
+    def wait_progress(self, events: int, timeout_seconds: float = 60) -> None:
+        """Wait until `events` more offsets are committed than now."""
+        goal = max(0, self.remaining() - events)
+        self.wait_until(lambda: self.remaining() <= goal, f"{events} more committed", timeout_seconds)
+
+    def ledger_reached(self) -> dict[int, int]:
+        """Behind the last offset of the last ledger record, per partition."""
+        ledger = read_topic(self.bootstrap, self.names.ledger)
+        return {p: json.loads(entries[-1].value or b"")["last_offset"] + 1 for p, entries in ledger.items() if entries}
+
+    # ------------------------------------------------------------------ what operators do to a group
+
+    def group_members(self) -> int:
+        return len(self._group().members)
+
+    def wait_group_empty(self) -> None:
+        """A stopped static member stays in the group until its session times out."""
+        self.wait_until(lambda: self._group().state == ConsumerGroupState.EMPTY, "the group is empty", 30)
+
+    def delete_group(self) -> None:
+        self._admin.delete_consumer_groups([self.app_id], request_timeout=20)[self.app_id].result(timeout=20)
+
+    def set_group_offsets(self, offsets: dict[int, int]) -> None:
+        partitions = [TopicPartition(self.names.updates, partition, offset) for partition, offset in offsets.items()]
+        asked = ConsumerGroupTopicPartitions(self.app_id, partitions)
+        self._admin.alter_consumer_group_offsets([asked])[self.app_id].result(timeout=20)
+        assert self.committed() == offsets
+
+    def _group(self) -> Any:  # ConsumerGroupDescription, which confluent-kafka does not export
+        described = self._admin.describe_consumer_groups([self.app_id], request_timeout=20)
+        return described[self.app_id].result(timeout=20)
+
+    # ------------------------------------------------------------------ judgement
+
+    def written(self, *, isolation: str) -> dict[str, int]:
+        """How many records each topic the worker writes to holds, as `isolation` shows it."""
+        outputs = (self.names.enriched, self.names.dead_letters, self.names.ledger, self.names.changelog)
+        return {topic: len(ordered(read_topic(self.bootstrap, topic, isolation=isolation))) for topic in outputs}
+
+    def verdict(self, *stopped: WorkerProcess) -> Verdict:
+        """The oracle's judgement of all this app has done; the RocksDB stores of the `stopped` workers included."""
+        logs = read_logs(self.bootstrap, self.names, self.app_id)
+        logs.worker_logs = [worker.output() for worker in self.workers]
+        for worker in stopped:
+            assert not worker.running
+            logs.stores.append(read_stores(worker.state_dir))
+        return judge(logs, WorkerRules(self.settings))
+
+
+def _delivered(error: object, _message: object) -> None:
+    if error is not None:
+        raise KafkaException(error)

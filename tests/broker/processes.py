@@ -1,0 +1,114 @@
+"""A worker as users run it: a process of its own, steered by environment and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).parents[2]
+TAIL_LINES: Final = 60
+"""Enough of a worker's log to see why it stopped."""
+
+
+class WorkerProcess:
+    """`python -m worker run` with its own state directory and log file. It can be started again after it ended."""
+
+    def __init__(self, name: str, environment: dict[str, str], directory: Path) -> None:
+        self.name = name
+        self.state_dir = directory / f"state-{name}"
+        self.log = directory / f"{name}.log"
+        self.environment = environment | {"WORKER_STATE_DIR": str(self.state_dir)}
+        self.expected_up = False
+        """Set between `start` and a signal that ends it: a test that waits fails at once when it is down."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> WorkerProcess:
+        assert not self.running, f"{self.name} is already running"
+        self.expected_up = True
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run"],
+                cwd=PROJECT,
+                env=inherited | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    def kill9(self) -> None:
+        """SIGKILL, and reap: when this returns the process is gone."""
+        self.expected_up = False
+        self._signal(signal.SIGKILL)
+        assert self.wait_exit(10) == -signal.SIGKILL
+
+    def sigterm(self) -> None:
+        self.expected_up = False
+        self._signal(signal.SIGTERM)
+
+    def sigstop(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def sigcont(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def stop(self, timeout_seconds: float = 15) -> None:
+        """SIGTERM, and require the clean exit an operator expects."""
+        self.sigterm()
+        code = self.wait_exit(timeout_seconds)
+        assert code == 0, f"{self.name} exited {code} on SIGTERM\n{self.tail()}"
+
+    def wait_exit(self, timeout_seconds: float) -> int:
+        """The exit code (negative: the signal); AssertionError with the log's tail when it runs on."""
+        assert self._process is not None
+        try:
+            return self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {timeout_seconds} s\n{self.tail()}") from None
+
+    def require_running(self) -> None:
+        """Raise with the log's tail when the process has ended."""
+        if not self.running:
+            code = None if self._process is None else self._process.returncode
+            raise AssertionError(f"{self.name} is not running (exit code {code})\n{self.tail()}")
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def tail(self) -> str:
+        lines = self.output().splitlines()[-TAIL_LINES:]
+        return "\n".join([f"--- last lines of {self.log}", *lines, "---"])
+
+    def resident_bytes(self) -> int:
+        """Resident memory as the kernel counts it now."""
+        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def open_files(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def destroy(self) -> None:
+        """End it whatever its state (a stopped process too); for the end of a test."""
+        self.expected_up = False
+        if self.running:
+            self._signal(signal.SIGKILL)
+            self.wait_exit(10)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self.require_running()
+        os.kill(self.pid, number)

@@ -1,0 +1,120 @@
+"""`worker run` where it cannot work: a clear error naming thing and remedy, the documented exit code, in seconds."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.broker.pipeline import Pipeline
+from tests.broker.processes import WorkerProcess
+from worker.load.generator import generate
+
+SECONDS = 20
+"""Includes the start of Python (2-3 s on a busy machine) and the connection timeout."""
+
+
+def _refused(worker: WorkerProcess, code: int, *named: str) -> str:
+    """The text of a refusal; its exit code, what it names, and that no stack trace hides it, are checked."""
+    assert worker.wait_exit(SECONDS) == code, worker.tail()
+    text = worker.output()
+    assert "Traceback" not in text, text
+    assert "What to do" in text, text
+    for name in named:
+        assert name in text, f"{name!r} is not named in:\n{text}"
+    return text
+
+
+def test_a_topic_with_another_partition_count_is_refused(pipeline: Pipeline) -> None:
+    pipeline.create_topics(partitions={pipeline.names.enriched: 3})
+    _refused(pipeline.worker(), 2, pipeline.names.enriched, "3", "4")
+
+
+def test_partitions_added_to_the_input_are_refused(pipeline: Pipeline) -> None:
+    pipeline.create_topics(partitions={pipeline.names.updates: 6})
+    _refused(pipeline.worker(), 2, pipeline.names.updates, "6", "4")
+
+
+def test_missing_topics_are_refused_and_named(pipeline: Pipeline) -> None:
+    missing = [pipeline.names.dead_letters, pipeline.names.changelog]
+    pipeline.create_topics(skip=missing)
+    _refused(pipeline.worker(), 2, *missing, "topics create")
+
+
+def test_an_unreachable_broker_is_named(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        worker = WorkerProcess("lonely", {"WORKER_BOOTSTRAP_SERVERS": address}, tmp_path).start()
+        try:
+            _refused(worker, 3, address)
+        finally:
+            worker.destroy()
+
+
+def test_a_port_that_answers_nothing_is_named(tmp_path: Path) -> None:
+    """A firewall, or another service: connected, then silence."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        worker = WorkerProcess("lonely", {"WORKER_BOOTSTRAP_SERVERS": address}, tmp_path).start()
+        try:
+            _refused(worker, 3, address)
+        finally:
+            worker.destroy()
+
+
+def test_a_state_directory_in_use_is_refused_while_its_owner_works_on(pipeline: Pipeline) -> None:
+    pipeline.create_topics()
+    pipeline.send(generate(sessions=100, seed=81))
+    owner = pipeline.worker("owner")
+    pipeline.wait_drained()
+
+    second = WorkerProcess("second", owner.environment, pipeline.directory)
+    second.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
+    try:
+        _refused(second.start(), 4, str(owner.state_dir))
+    finally:
+        second.destroy()
+    pipeline.send(generate(sessions=100, seed=82))
+    pipeline.wait_drained()
+    owner.stop()
+    pipeline.verdict(owner).require_clean()
+
+
+def test_the_state_directory_of_another_app_is_refused_and_left_alone(pipeline: Pipeline) -> None:
+    pipeline.create_topics()
+    pipeline.send(generate(sessions=100, seed=83))
+    owner = pipeline.worker("owner")
+    pipeline.wait_drained()
+    owner.stop()
+    before = sorted(path.name for path in owner.state_dir.rglob("*.sst"))
+
+    stranger = Pipeline(pipeline.bootstrap, f"{pipeline.app_id}-other", pipeline.directory)
+    stranger.create_topics()
+    foreign = WorkerProcess("foreign", stranger.environment, pipeline.directory)
+    foreign.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
+    try:
+        _refused(foreign.start(), 4, str(owner.state_dir), stranger.app_id, pipeline.app_id)
+    finally:
+        foreign.destroy()
+    assert sorted(path.name for path in owner.state_dir.rglob("*.sst")) == before
+    pipeline.verdict(owner).require_clean()
+
+
+def test_a_state_directory_that_is_a_file_is_refused(pipeline: Pipeline) -> None:
+    pipeline.create_topics()
+    blocked = pipeline.directory / "file"
+    blocked.write_text("not a directory")
+    worker = WorkerProcess("blocked", pipeline.environment, pipeline.directory)
+    worker.environment["WORKER_STATE_DIR"] = str(blocked)
+    try:
+        _refused(worker.start(), 4, str(blocked))
+    finally:
+        worker.destroy()
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    worker = WorkerProcess("typo", {"WORKER_BOOTSTRAP_SERVER": "localhost:9092"}, tmp_path).start()
+    try:
+        _refused(worker, 2, "WORKER_BOOTSTRAP_SERVER", "WORKER_BOOTSTRAP_SERVERS")
+    finally:
+        worker.destroy()

@@ -1,0 +1,39 @@
+"""The synthetic mix of session semantics, section 8: 50,000 events and more, hot key and hot profile included."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.broker.pipeline import Pipeline
+from worker.load.generator import generate
+
+
+@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+def test_fifty_thousand_events_of_every_kind_come_out_exactly_once(pipeline: Pipeline, store: str) -> None:
+    pipeline.create_topics()
+    sent = pipeline.send(generate(sessions=10_500, seed=11))
+    assert sent >= 50_000
+
+    worker = pipeline.worker(store=store)
+    pipeline.wait_drained()
+    worker.stop()
+
+    verdict = pipeline.verdict(*[worker] if store == "rocksdb" else []).require_clean()
+    assert verdict.events == sent
+    assert set(verdict.outcomes) == {"accepted", "unchanged", "duplicate", "rejected"}
+    print(verdict)
+
+
+def test_camel_case_output_without_compression_from_small_transactions(pipeline: Pipeline) -> None:
+    """The other settings of the output, and transactions of 50 records at most."""
+    pipeline.environment |= {"WORKER_OUTPUT_CASE": "camel", "WORKER_COMPRESSION": "none"}
+    pipeline.create_topics()
+    sent = pipeline.send(generate(sessions=1_000, seed=12))
+
+    worker = pipeline.worker(batch_max_records=50, transaction_pause_ms=0)
+    pipeline.wait_drained()
+    worker.stop()
+
+    verdict = pipeline.verdict(worker).require_clean()
+    assert verdict.events == sent
+    assert verdict.transactions >= sent / 50

@@ -1,0 +1,215 @@
+"""What the oracle reads: every topic of one worker, as plain records, and where they come from.
+
+Reading uses confluent-kafka, a client that shares no code with the worker's aiokafka, and always
+read_committed: what an aborted transaction wrote does not exist here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from rocksdict import AccessType, Options, Rdict
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One record as it lies in a topic; `timestamp` in ms."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+ByPartition = dict[int, list[Record]]
+
+
+class TopicNames(NamedTuple):
+    """The topics of one worker."""
+
+    updates: str
+    enriched: str
+    dead_letters: str
+    ledger: str
+    changelog: str
+
+    @classmethod
+    def of(cls, app_id: str) -> TopicNames:
+        """Names no other test uses; the changelog's name follows from the app id."""
+        return cls(
+            f"{app_id}.updates",
+            f"{app_id}.enriched",
+            f"{app_id}.dead-letters",
+            f"{app_id}.ledger",
+            f"{app_id}-sessions-changelog",
+        )
+
+
+@dataclass
+class Logs:
+    """Input I, output O, dead letters D, changelog C, ledger L, committed offsets K (engine page, section 6).
+
+    `starts` holds the offset each partition's work began at, when that is not 0. `stores` holds the rows
+    of a stopped worker's local store per partition, `worker_logs` what the workers wrote, where asked.
+    """
+
+    input_topic: str
+    input: ByPartition
+    output: ByPartition
+    dead_letters: ByPartition
+    changelog: ByPartition
+    ledger: ByPartition
+    committed: dict[int, int]
+    starts: dict[int, int] = field(default_factory=dict)
+    stores: list[Mapping[int, Mapping[bytes, bytes]]] = field(default_factory=list)
+    worker_logs: list[str] = field(default_factory=list)
+
+
+def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
+    """Everything the worker `group` read and wrote, as of now."""
+    return Logs(
+        input_topic=names.updates,
+        input=read_topic(bootstrap, names.updates),
+        output=read_topic(bootstrap, names.enriched),
+        dead_letters=read_topic(bootstrap, names.dead_letters),
+        changelog=read_topic(bootstrap, names.changelog),
+        ledger=read_topic(bootstrap, names.ledger),
+        committed=committed_offsets(bootstrap, group, names.updates),
+    )
+
+
+def partitions_of(bootstrap: str, topic: str) -> list[int]:
+    """Partition numbers of `topic`; raises KafkaException when it does not exist."""
+    found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(topic, timeout=20).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return sorted(found.partitions)
+
+
+def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    """The group's committed next offset per partition; partitions without one are left out."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions_of(bootstrap, topic)])
+    answer = admin.list_consumer_group_offsets([asked], require_stable=True)[group].result(timeout=20)
+    return {tp.partition: tp.offset for tp in answer.topic_partitions or () if tp.offset >= 0 and tp.error is None}
+
+
+def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The high watermark per partition: past the last record or transaction marker."""
+    consumer = _reader(bootstrap)
+    try:
+        return {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1]
+            for p in partitions_of(bootstrap, topic)
+        }
+    finally:
+        consumer.close()
+
+
+def read_topic(
+    bootstrap: str, topic: str, *, isolation: str = "read_committed", patience_seconds: float = 60.0
+) -> ByPartition:
+    """All records of `topic` up to its high watermarks, as `isolation` shows them.
+
+    A transaction left open hides the records behind it; after `patience_seconds` that is a TimeoutError,
+    because a healed worker leaves none.
+    """
+    consumer = _reader(bootstrap, isolation)
+    try:
+        partitions = partitions_of(bootstrap, topic)
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20) for p in partitions}
+        found: ByPartition = {p: [] for p in partitions}
+        open_ends = {p: high for p, (low, high) in ends.items() if high > low}
+        consumer.assign([TopicPartition(topic, p, ends[p][0]) for p in open_ends])
+        deadline = time.monotonic() + patience_seconds
+        while open_ends:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{topic}: not readable up to {open_ends}; is a transaction still open?")
+            for message in consumer.consume(20_000, timeout=0.2):
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                if error is None:
+                    found[partition].append(
+                        Record(
+                            partition,
+                            offset,
+                            message.timestamp()[1],
+                            _bytes(message.key()),
+                            _bytes(message.value()),
+                            tuple(message.headers() or ()),  # type: ignore[arg-type]
+                        )
+                    )
+                if offset + (error is None) >= open_ends.get(partition, 1 << 62):
+                    del open_ends[partition]
+        return found
+    finally:
+        consumer.close()
+
+
+def _reader(bootstrap: str, isolation: str = "read_committed") -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "oracle",  # never joined: partitions are assigned by hand and nothing is committed
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+            "fetch.max.bytes": 64 << 20,
+            "message.max.bytes": 32 << 20,
+            "receive.message.max.bytes": 128 << 20,
+            "max.partition.fetch.bytes": 32 << 20,
+            "queued.max.messages.kbytes": 512 << 10,
+            "check.crcs": True,
+        }
+    )
+
+
+def _bytes(raw: str | bytes | None) -> bytes | None:
+    assert raw is None or isinstance(raw, bytes)
+    return raw
+
+
+def ordered(log: Mapping[int, Sequence[Record]]) -> list[Record]:
+    """The records of all partitions, one partition after another."""
+    return [record for partition in sorted(log) for record in log[partition]]
+
+
+def read_stores(state_dir: Path) -> dict[int, dict[bytes, bytes]]:
+    """The rows of every partition a stopped worker keeps in RocksDB, read without the worker's code."""
+    stores = {int(path.name): _read_rocksdb(path) for path in (state_dir / "sessions").iterdir()}
+    assert stores, f"{state_dir} holds no store"
+    return stores
+
+
+def _read_rocksdb(path: Path) -> dict[bytes, bytes]:
+    database = Rdict(str(path), options=Options(raw_mode=True), access_type=AccessType.read_only())
+    try:
+        return {_raw(key): _raw(value) for key, value in database.items()}
+    finally:
+        database.close()
+
+
+def _raw(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value

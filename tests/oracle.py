@@ -1,0 +1,452 @@
+"""The oracle: one judge for every test that lets a worker meet a broker.
+
+It folds the input once more, one record at a time, with the pure rules (`tests/model.py`) and holds what
+the worker left behind against that, rule by rule:
+
+S1  each input offset below K is in exactly one ledger range; ranges are contiguous; counts are the model's
+S2  the changelog, compacted, is the model's rows plus one position record per partition; so are local stores
+S3  the output is the model's, byte for byte, headers and timestamps included, in order, revisions 1..n
+S4  no illegal transition in the output (judged by the table here, not by the worker's rules)
+S5  the dead letters are exactly the rejected records, untouched, with the right reason and source
+S6  totals equal an exact Decimal sum over the record's own items and costs
+S7  nothing committed is left to read (lag 0)
+S8  no unhandled exception in the workers' logs
+
+`judge` is pure: it takes logs, whoever read them. `Verdict.require_clean` raises with the first differing
+record. (S9, what a restarted worker serves, needs its HTTP interface and is judged there.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from typing import Any, NamedTuple, Protocol
+
+from tests.logs import Headers, Logs, Record
+
+POSITION_KEY = b"\xff\x00position"
+"""Reserved changelog key under which every transaction stores the next source offset."""
+
+FAULTS_TOLD = 12
+"""A verdict keeps this many descriptions; counts are always complete."""
+
+
+class Written(NamedTuple):
+    """A record the model says must be in a topic; `timestamp` in ms."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+class Step(NamedTuple):
+    """What one input record must lead to."""
+
+    outcome: str
+    code: str | None = None
+    output: Written | None = None
+    dead_letter: Written | None = None
+    ignored_fields: int = 0
+
+
+class Fold(Protocol):
+    """The model of one partition. `rows` is its state after the steps so far: key → (value, timestamp)."""
+
+    @property
+    def rows(self) -> Mapping[bytes, tuple[bytes, int]]: ...
+    def step(self, record: Record) -> Step: ...
+
+
+class Rules(Protocol):
+    """All the judge knows of the worker: the model, and the two formats only the worker can read."""
+
+    def fold(self, topic: str, partition: int) -> Fold: ...
+    def source_position(self, value: bytes) -> int:
+        """The next source offset a position record holds."""
+
+    def check_schema(self, kind: str, record: Record) -> str | None:
+        """What `record` of `kind` (enriched, dead_letter, ledger) breaks in its schema, if anything."""
+
+
+@dataclass
+class Verdict:
+    """Counts over all partitions, and what is wrong. Clean means not one fault."""
+
+    events: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    outputs: int = 0
+    dead_letters: int = 0
+    rows: int = 0
+    transactions: int = 0
+    lag: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    different: int = 0
+    reordered: int = 0
+    unexpected: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, rule: str, partition: int | None, text: str) -> None:
+        """Record that `rule` (S1…S8, schema) is broken; `text` shows the record."""
+        self.broken[rule] += 1
+        if len(self.faults) < FAULTS_TOLD or self.broken[rule] == 1:
+            self.faults.append(f"{rule}{'' if partition is None else f' partition {partition}'}: {text}")
+
+    @property
+    def clean(self) -> bool:
+        return not self.broken
+
+    def require_clean(self) -> Verdict:
+        """Return self, or raise AssertionError telling the first differing records and all counts."""
+        if not self.clean:
+            raise AssertionError("\n".join([str(self), *self.faults]))
+        return self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.events} events ({_counts(self.outcomes)}; {_counts(self.reasons) or 'none rejected'}), "
+            f"{self.outputs} outputs, {self.dead_letters} dead letters, {self.rows} rows, "
+            f"{self.transactions} transactions: {self.lost} lost, {self.duplicated} duplicated, "
+            f"{self.different} different, {self.reordered} reordered, {self.unexpected} unexpected, lag {self.lag}"
+            + ("" if self.clean else f"; broken: {_counts(self.broken)}")
+        )
+
+
+def judge(logs: Logs, rules: Rules) -> Verdict:
+    """Hold everything in `logs` against the model. Pure: no broker, no clock."""
+    verdict = Verdict()
+    everything = (logs.input, logs.output, logs.dead_letters, logs.changelog, logs.ledger, logs.committed)
+    for partition in sorted(set().union(*everything)):
+        _Partition(logs, rules, partition, verdict).judge()
+    for text in logs.worker_logs:
+        _judge_worker_log(text, verdict)
+    return verdict
+
+
+class _Partition:
+    """The judgement of one partition, rule by rule."""
+
+    def __init__(self, logs: Logs, rules: Rules, partition: int, verdict: Verdict) -> None:
+        self.logs, self.rules, self.partition, self.verdict = logs, rules, partition, verdict
+        self.start = logs.starts.get(partition, 0)
+        self.reached = logs.committed.get(partition, self.start)
+        records = [record for record in logs.input.get(partition, ()) if record.offset >= self.start]
+        self.done = [record for record in records if record.offset < self.reached]
+        self.waiting = records[len(self.done) :]
+        self.fold = rules.fold(logs.input_topic, partition)
+        self.steps = [self.fold.step(record) for record in self.done]
+
+    def fault(self, rule: str, text: str) -> None:
+        self.verdict.fault(rule, self.partition, text)
+
+    def judge(self) -> None:
+        verdict = self.verdict
+        verdict.events += len(self.done)
+        verdict.outcomes.update(step.outcome for step in self.steps)
+        verdict.reasons.update(step.code for step in self.steps if step.code is not None)
+        verdict.lag += len(self.waiting)
+        if self.waiting:
+            offsets = f"{self.waiting[0].offset} to {self.waiting[-1].offset}"
+            self.fault("S7", f"lag {len(self.waiting)}: offsets {offsets} are not processed")
+        self._judge_ledger(self.logs.ledger.get(self.partition, ()))
+        self._judge_changelog(self.logs.changelog.get(self.partition, ()))
+        for stores in self.logs.stores:
+            if self.partition in stores:
+                self._judge_store(stores[self.partition])
+        output = self.logs.output.get(self.partition, ())
+        verdict.outputs += len(output)
+        expected = [step.output for step in self.steps if step.output is not None]
+        self._compare("S3", "output", expected, output, _session_revision)
+        self._judge_sequences(output)
+        letters = self.logs.dead_letters.get(self.partition, ())
+        verdict.dead_letters += len(letters)
+        expected = [step.dead_letter for step in self.steps if step.dead_letter is not None]
+        self._compare("S5", "dead letter", expected, letters, _source_offset)
+        self._judge_originals(letters)
+        for kind, records in (("enriched", output), ("dead_letter", letters)):
+            self._judge_schema(kind, records)
+        self._judge_schema("ledger", self.logs.ledger.get(self.partition, ()))
+
+    # ------------------------------------------------------------------ S1
+
+    def _judge_ledger(self, ledger: Sequence[Record]) -> None:
+        self.verdict.transactions += len(ledger)
+        position = self.start
+        index = 0
+        for entry in ledger:
+            told = json.loads(entry.value or b"null")
+            first, last = told["first_offset"], told["last_offset"]
+            where = f"ledger record at offset {entry.offset} ({first} to {last})"
+            if (told["topic"], told["partition"]) != (self.logs.input_topic, self.partition):
+                self.fault("S1", f"{where} names another source: {told['topic']}:{told['partition']}")
+            if first > position:
+                skipped = sum(position <= record.offset < first for record in self.done)
+                self.verdict.lost += skipped
+                self.fault("S1", f"gap: {where}, expected {position}; {skipped} input records in no range")
+            elif first < position:
+                again = sum(first <= record.offset < min(position, last + 1) for record in self.done)
+                self.verdict.duplicated += again
+                self.fault("S1", f"overlap: {where}, expected {position}; {again} input records in two ranges")
+            while index and self.done[index - 1].offset >= first:
+                index -= 1
+            begin = index = _advance(self.done, index, first)
+            index = _advance(self.done, index, last + 1)
+            self._judge_range(where, told, entry, self.done[begin:index], self.steps[begin:index])
+            position = last + 1
+        if position != self.reached:
+            missing = sum(position <= record.offset for record in self.done)
+            self.verdict.lost += missing
+            self.fault("S1", f"ledger ends at {position}, committed is {self.reached}; {missing} records in no range")
+
+    def _judge_range(
+        self, where: str, told: dict[str, Any], entry: Record, records: Sequence[Record], steps: Sequence[Step]
+    ) -> None:
+        outcomes = Counter(step.outcome for step in steps)
+        expected = {
+            "records": len(steps),
+            "outcomes": {name: outcomes[name] for name in ("accepted", "unchanged", "duplicate", "rejected")},
+            "reasons": dict(Counter(step.code for step in steps if step.code is not None)),
+            "ignored_fields": sum(step.ignored_fields for step in steps),
+        }
+        for name, value in expected.items():
+            if told.get(name) != value:
+                self.fault("S1", f"{where}: {name} is {told.get(name)}, the model says {value}")
+        if not records or records[-1].offset != told["last_offset"]:
+            self.fault("S1", f"{where} does not end at a record of the input")
+        elif entry.timestamp != records[-1].timestamp or entry.key is not None:
+            self.fault("S1", f"{where}: key {entry.key!r}, timestamp {entry.timestamp}, its input's {records[-1]}")
+
+    # ------------------------------------------------------------------ S2
+
+    def _judge_changelog(self, changelog: Sequence[Record]) -> None:
+        view: dict[bytes, tuple[bytes, int]] = {}
+        for record in changelog:
+            if record.key is None:
+                self.fault("S2", f"changelog record without a key at offset {record.offset}")
+            elif record.value is None:
+                view.pop(record.key, None)
+            else:
+                view[record.key] = (record.value, record.timestamp)
+        position = view.pop(POSITION_KEY, None)
+        if position is not None:
+            held = self.rules.source_position(position[0])
+            if held != self.reached:
+                self.fault("S2", f"the position record holds {held}, committed is {self.reached}")
+        elif self.done:
+            self.fault("S2", f"no position record in the changelog, committed is {self.reached}")
+        rows = self.fold.rows
+        self.verdict.rows += len(view)
+        self._compare_rows("changelog", rows, view)
+
+    def _judge_store(self, store: Mapping[bytes, bytes]) -> None:
+        """A stopped worker's store holds the rows, and bookkeeping under the reserved prefix FF 00."""
+        position = store.get(POSITION_KEY)
+        if position is not None and (held := self.rules.source_position(position)) != self.reached:
+            self.fault("S2", f"the store's position is {held}, committed is {self.reached}")
+        rows = {key: value for key, (value, _) in self.fold.rows.items()}
+        self._compare_rows("store", rows, {k: v for k, v in store.items() if not k.startswith(b"\xff\x00")})
+
+    def _compare_rows(self, name: str, expected: Mapping[bytes, Any], found: Mapping[bytes, Any]) -> None:
+        if expected == found:
+            return
+        for key in expected.keys() - found.keys():
+            self.verdict.lost += 1
+            self.fault("S2", f"{name} lacks the row of {key!r}")
+        for key in found.keys() - expected.keys():
+            self.verdict.unexpected += 1
+            self.fault("S2", f"{name} has a row no input explains: {key!r} → {_shown(found[key])}")
+        for key in expected.keys() & found.keys():
+            if expected[key] != found[key]:
+                self.verdict.different += 1
+                want, got = _shown(expected[key]), _shown(found[key])
+                self.fault("S2", f"{name} row of {key!r} differs:\n  model {want}\n  found {got}")
+
+    # ------------------------------------------------------------------ S3 and S5, the same comparison
+
+    def _compare(
+        self,
+        rule: str,
+        name: str,
+        expected: Sequence[Written],
+        found: Sequence[Record],
+        identity: Callable[[Written | Record], object],
+    ) -> None:
+        """Equal, in order. When not: which record is missing, there twice, changed, out of place or foreign."""
+        if [(r.key, r.value, r.headers, r.timestamp) for r in found] == expected:
+            return
+        faults_before = self.verdict.broken[rule]
+        wanted = {identity(written): written for written in expected}
+        seen: dict[object, Record] = {}
+        for record in found:
+            what = f"{name} {identity(record)} at offset {record.offset}"
+            if identity(record) in seen:
+                self.verdict.duplicated += 1
+                self.fault(rule, f"duplicated: {what}, first at {seen[identity(record)].offset}")
+                continue
+            seen[identity(record)] = record
+            if identity(record) not in wanted:
+                self.verdict.unexpected += 1
+                self.fault(rule, f"unexpected: {what}: {_shown(record.value)}")
+            elif difference := _difference(wanted[identity(record)], record):
+                self.verdict.different += 1
+                self.fault(rule, f"different: {what}: {difference}")
+        for missing in wanted.keys() - seen.keys():
+            self.verdict.lost += 1
+            self.fault(rule, f"lost: {name} {missing}: {_shown(wanted[missing].value)}")
+        order = [key for key in wanted if key in seen]
+        for must, has in zip(order, [key for key in seen if key in wanted], strict=True):
+            if must != has:
+                self.verdict.reordered += 1
+                self.fault(rule, f"reordered: {name} {has} at offset {seen[has].offset} where {must} belongs")
+                break
+        if self.verdict.broken[rule] == faults_before:
+            self.fault(rule, f"{len(found)} {name} records, the model has {len(expected)}")
+
+    # ------------------------------------------------------------------ S3 to S6, without the worker's rules
+
+    def _judge_sequences(self, output: Iterable[Record]) -> None:
+        """Revisions, transitions and totals from the output alone."""
+        last: dict[bytes, tuple[int, str]] = {}
+        for record in output:
+            where = f"output at offset {record.offset}, key {record.key!r}"
+            try:
+                event = json.loads(record.value or b"", parse_float=Decimal)
+                session = event.get("customer_session") or event["customerSession"]
+                identity = event.get("integration_id") or event["integrationId"]
+                state, event_type, revision = session["state"], event["type"], event["revision"]
+                totals = _totals_fault(session)
+            except (ValueError, KeyError, TypeError) as error:
+                self.fault("S3", f"{where} is not an enriched session: {error!r}: {_shown(record.value)}")
+                continue
+            if record.key is None or identity.encode() != record.key:
+                self.fault("S3", f"{where} is about {identity!r}")
+            before, state_before = last.get(record.key or b"", (0, "none"))
+            last[record.key or b""] = (revision, state)
+            if revision != before + 1:
+                self.fault("S3", f"{where}: revision {revision} follows {before}")
+            if (state_before, event_type, state) not in _LEGAL:
+                self.fault("S4", f"{where}: {event_type} to {state} from {state_before}, revision {revision}")
+            if totals:
+                self.fault("S6", f"{where}: {totals}")
+
+    def _judge_originals(self, letters: Iterable[Record]) -> None:
+        """A dead letter is the input record it names, untouched, with dead_letter.* headers behind its own."""
+        by_offset = {record.offset: record for record in self.done}
+        for letter in letters:
+            where = f"dead letter at offset {letter.offset}"
+            offset = _source_offset(letter)
+            source = by_offset.get(offset) if offset is not None else None
+            if source is None:
+                self.fault("S5", f"{where} names no processed input record: {letter.headers}")
+                continue
+            added = dict(letter.headers[len(source.headers) :])
+            told = {
+                "dead_letter.topic": self.logs.input_topic,
+                "dead_letter.partition": str(self.partition),
+                "dead_letter.offset": str(source.offset),
+                "dead_letter.timestamp": str(source.timestamp),
+            }
+            if letter.headers[: len(source.headers)] != source.headers:
+                self.fault("S5", f"{where}: original headers {source.headers} became {letter.headers}")
+            for name, value in told.items():
+                if added.get(name) != value.encode():
+                    self.fault("S5", f"{where}: {name} is {added.get(name)!r}, the source's is {value}")
+            if (letter.key, letter.value, letter.timestamp) != (source.key, source.value, source.timestamp):
+                self.fault("S5", f"{where} is not the record it names: {_difference(source, letter)}")
+
+    def _judge_schema(self, kind: str, records: Iterable[Record]) -> None:
+        for record in records:
+            if broken := self.rules.check_schema(kind, record):
+                self.fault("schema", f"{kind} at offset {record.offset}: {broken}")
+
+
+_LEGAL = {
+    ("none", "session_created", "open"),
+    ("open", "session_updated", "open"),
+    ("open", "session_closed", "closed"),
+    ("open", "session_cancelled", "cancelled"),
+    ("closed", "session_revoked", "cancelled"),
+}
+"""(state before, type of the record, state after): session semantics, section 5."""
+
+_EXACT = Context(prec=200)
+
+
+def _totals_fault(session: dict[str, Any]) -> str | None:
+    """What is wrong with the three totals of one entity, by exact sums over its own items and costs."""
+    exact = _EXACT
+    items = Decimal(0)
+    for item in session["cart_items"] if "cart_items" in session else session["cartItems"]:
+        items = exact.add(items, exact.multiply(Decimal(item["price"]), Decimal(item["quantity"])))
+    costs = Decimal(0)
+    for cost in (session["additional_costs"] if "additional_costs" in session else session["additionalCosts"]).values():
+        costs = exact.add(costs, Decimal(cost["price"]))
+    sums = (items, costs, exact.add(items, costs))
+    if "cart_item_total" in session:
+        told = (session["cart_item_total"], session["additional_cost_total"], session["total"])
+    else:
+        told = (session["cartItemTotal"], session["additionalCostTotal"], session["total"])
+    return None if told == sums else f"totals are {told}, the exact sums {sums}"
+
+
+_UNHANDLED = re.compile(r"Traceback \(most recent call last\)|never retrieved|Unhandled exception|Segmentation fault")
+
+
+def _judge_worker_log(text: str, verdict: Verdict) -> None:
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if _UNHANDLED.search(line):
+            shown = "\n    ".join(lines[max(0, number - 3) : number + 25])
+            verdict.fault("S8", None, f"unhandled exception in a worker's log, line {number + 1}:\n    {shown}")
+            return
+
+
+def _advance(records: Sequence[Record], index: int, offset: int) -> int:
+    """The first index from `index` on whose record's offset is at least `offset`."""
+    while index < len(records) and records[index].offset < offset:
+        index += 1
+    return index
+
+
+def _session_revision(record: Written | Record) -> object:
+    """An output's identity: session and revision (its ce_id), else its bytes."""
+    return next((value for name, value in record.headers if name == "ce_id"), record.value)
+
+
+def _source_offset(letter: Written | Record) -> int | None:
+    """A dead letter's identity: the last header naming the source offset (an original may carry one too)."""
+    found = [value for name, value in letter.headers if name == "dead_letter.offset"]
+    return int(found[-1]) if found and found[-1].isdigit() else None
+
+
+def _difference(expected: Written | Record, found: Record) -> str:
+    """What differs, readable; empty when nothing does."""
+    parts = []
+    for name in ("key", "value", "timestamp", "headers"):
+        want, got, label = getattr(expected, name), getattr(found, name), name
+        if want == got:
+            continue
+        if name == "headers":
+            want, got = [h for h in want if h not in got], [h for h in got if h not in want]
+        elif isinstance(want, bytes) and isinstance(got, bytes):
+            at = next((i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), min(len(want), len(got)))
+            label = f"value from byte {at}" if name == "value" else name
+            want, got = (raw[max(0, at - 60) : at + 60] for raw in (want, got))
+        parts.append(f"\n  {label}\n    expected {want!r}\n    found    {got!r}")
+    return "".join(parts)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 400 else f"{text[:400]}… ({len(text)} characters)"
+
+
+def _counts(counter: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counter.items()))
