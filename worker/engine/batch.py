@@ -63,7 +63,8 @@ class OutRecord(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: list[tuple[str, bytes]]
+    """A list, because aiokafka takes nothing else; never changed, so it may be shared."""
     timestamp_ms: int
 
 

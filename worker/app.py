@@ -1,0 +1,156 @@
+"""Puts the worker together and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import Final
+
+import structlog
+import uvloop
+
+from worker import __version__, logs
+from worker.agents.sessions import SessionsConfig, SessionsHandler
+from worker.engine.app import BatchApp, create_app
+from worker.engine.config import EngineConfig
+from worker.engine.engine import Engine
+from worker.engine.internals import check_internals
+from worker.engine.state_dir import StateDirectory
+from worker.errors import EXIT_OK, EngineFailure
+from worker.kafka import connection, topics
+from worker.operate.progress import Progress
+from worker.session.model import Limits
+from worker.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+# SIGTERM must end the worker within 10 s even while the broker is away. Nothing is lost by leaving without
+# the broker's answer: an unfinished transaction is aborted at the next start.
+_STOP_SECONDS: Final = 8.0
+
+
+def run_worker(settings: Settings) -> int:
+    """Runs one worker process until SIGTERM or SIGINT; returns its exit code.
+
+    Raises WorkerError when it cannot start: wrong topics, no suitable broker, a state directory of another
+    app. Failures while running end the process with the error's exit code.
+    """
+    logs.configure(settings)
+    check_internals()
+    return uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    stop = _stop_on_signals()
+    broker = await connection.probe(settings)
+    for warning in broker.warnings:
+        logger.warning("broker_warning", text=warning)
+    (await topics.check(settings)).require_usable()
+
+    directory = StateDirectory.open(
+        settings.state_dir,
+        app_id=settings.app_id,
+        cluster_id=broker.cluster_id or "",
+        instance_id=settings.instance_id,
+    )
+    try:
+        progress = Progress()
+        config = engine_config(settings, directory)
+        engine = Engine(config, SessionsHandler(sessions_config(settings)), progress.record)
+        app = create_app(engine, partitions=settings.partitions)
+        logger.info(
+            "worker_starting",
+            version=__version__,
+            app_id=settings.app_id,
+            instance_id=directory.instance_id,
+            brokers=settings.bootstrap_servers,
+            kafka=broker.release,
+            store=settings.store,
+            state_dir=str(directory.path),
+        )
+        async with progress.reporting():
+            await _serve(app, stop)
+    finally:
+        directory.close()
+    logger.info("worker_stopped", processed=progress.records)
+    return EXIT_OK
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _serve(app: BatchApp, stop: asyncio.Event) -> None:
+    """Runs the app until `stop`. Raises EngineFailure when a part of Faust crashes."""
+    starting = asyncio.create_task(app.start(), name="faust-start")
+    stopping = asyncio.create_task(stop.wait(), name="stop-signal")
+    crashing = asyncio.create_task(app.wait_for_stopped(asyncio.Event().wait()), name="faust-crash")
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        await starting  # raises what prevented the start
+        await asyncio.wait({stopping, crashing}, return_when=asyncio.FIRST_COMPLETED)
+    crash = app.crash_reason
+    for task in (starting, stopping, crashing):
+        task.cancel()
+    await _stop(app)
+    if crash is not None:
+        raise EngineFailure(
+            f"a part of the worker crashed: {type(crash).__name__}: {crash}",
+            "restart the worker: it continues where the last transaction ended",
+        ) from crash
+
+
+async def _stop(app: BatchApp) -> None:
+    """Ends running transactions, then Faust. Leaves after the deadline: what is committed stays committed."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await app.engine.quiesce()
+            await app.stop()
+            await app.engine.close()
+            return
+    logger.warning("stopped_without_broker", waited_seconds=_STOP_SECONDS)
+
+
+def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig:
+    """What the engine needs of the settings."""
+    return EngineConfig(
+        app_id=settings.app_id,
+        instance_id=directory.instance_id,
+        client=connection.client_settings(settings),
+        source_topic=settings.topic_updates,
+        table_name="sessions",
+        output_topics=(settings.topic_enriched, settings.topic_dead_letters, settings.topic_ledger),
+        store=settings.store,
+        state_dir=directory.path,
+        batch_max_records=settings.batch_max_records,
+        session_timeout_seconds=settings.session_timeout_seconds,
+        compression=None if settings.compression == "none" else settings.compression,
+        transaction_pause_seconds=settings.transaction_pause_ms / 1000,
+    )
+
+
+def sessions_config(settings: Settings) -> SessionsConfig:
+    """What the rules and the wire need of the settings."""
+    return SessionsConfig(
+        enriched_topic=settings.topic_enriched,
+        dead_letters_topic=settings.topic_dead_letters,
+        ledger_topic=settings.topic_ledger,
+        limits=Limits(
+            allow_negative_prices=settings.allow_negative_prices,
+            cart_items=settings.max_cart_items,
+            cart_quantity=settings.max_cart_quantity,
+            identifiers=settings.max_identifiers,
+            coupon_code_length=settings.max_coupon_code_length,
+            referral_code_length=settings.max_referral_code_length,
+            integration_id_length=settings.max_integration_id_length,
+            event_id_length=settings.max_event_id_length,
+            duplicate_window=settings.duplicate_window,
+        ),
+        output_case=settings.output_case,
+        max_record_bytes=settings.max_record_bytes,
+        worker_version=__version__,
+    )

@@ -1,0 +1,116 @@
+"""The partitions this worker owns now: their producers, stores and processors, across rebalances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from worker.engine.batch import BatchHandler
+from worker.engine.config import EngineConfig
+from worker.engine.producer import TransactionalProducer
+from worker.engine.store import MemoryStore, PartitionStore, open_rocksdb
+from worker.engine.transaction import Committed, PartitionProcessor, Slice
+
+logger = structlog.get_logger(__name__)
+
+
+def _ignore(_: Committed) -> None:
+    """Nobody observes."""
+
+
+class Engine:
+    """Follows the life of an assignment, driven by the transport and the recovery:
+
+    `fence` (assigned) → `open_stores` → `start` (restored) → `offer`… → `quiesce` (revoked or stopping).
+    Stores of partitions that come back after a rebalance are kept, and only catch up.
+    """
+
+    def __init__(
+        self, config: EngineConfig, handler: BatchHandler, observe: Callable[[Committed], None] = _ignore
+    ) -> None:
+        self.config = config
+        self._handler = handler
+        self._observe = observe
+        self._producers: dict[int, TransactionalProducer] = {}
+        self._stores: dict[int, PartitionStore] = {}
+        self._processors: dict[int, PartitionProcessor] = {}
+        self._generation = -1
+        self._room = asyncio.Event()
+
+    async def fence(self, partitions: Iterable[int]) -> None:
+        """Opens a producer per partition; afterwards no former owner can commit anything for them.
+
+        Must come before offsets and changelog ends are read, or a commit of the former owner could land
+        in between.
+        """
+        await self._close_producers()
+        self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
+        await asyncio.gather(*(producer.open() for producer in self._producers.values()))
+
+    def open_stores(self, partitions: Iterable[int]) -> dict[int, PartitionStore]:
+        """The stores of exactly these partitions; those of others are closed."""
+        wanted = set(partitions)
+        for partition in self._stores.keys() - wanted:
+            self._stores.pop(partition).close()
+        for partition in wanted - self._stores.keys():
+            self._stores[partition] = self._open_store(partition)
+        return dict(self._stores)
+
+    def _open_store(self, partition: int) -> PartitionStore:
+        if self.config.store == "memory":
+            return MemoryStore()
+        directory = self.config.state_dir / self.config.table_name / str(partition)
+        store, unreadable = open_rocksdb(directory)
+        if unreadable is not None:
+            logger.warning("store_rebuilt", partition=partition, directory=str(directory), reason=unreadable)
+        return store
+
+    def start(self, generation: int, start_offsets: Mapping[int, int]) -> None:
+        """Starts processing restored partitions at these source offsets."""
+        self._generation = generation
+        for partition, offset in start_offsets.items():
+            self._processors[partition] = PartitionProcessor(
+                self.config,
+                partition,
+                self._handler,
+                self._producers[partition],
+                self._stores[partition],
+                offset,
+                self._room.set,
+                self._observe,
+            )
+
+    def offer(self, partition: int, generation: int, fetched: Slice) -> None:
+        """Queues fetched records. Leftovers of an assignment that ended are dropped: they are read again."""
+        processor = self._processors.get(partition)
+        if processor is not None and generation == self._generation:
+            processor.offer(fetched)
+
+    def has_room(self, partition: int) -> bool:
+        processor = self._processors.get(partition)
+        return processor is not None and processor.has_room
+
+    async def wait_for_room(self, timeout_seconds: float) -> None:
+        """Returns when some partition took records from its queue, or after the timeout."""
+        self._room.clear()
+        try:
+            await asyncio.wait_for(self._room.wait(), timeout_seconds)
+        except TimeoutError:
+            return
+
+    async def quiesce(self) -> None:
+        """Ends processing: running transactions finish, queues are dropped, producers are closed."""
+        processors, self._processors = self._processors, {}
+        await asyncio.gather(*(processor.stop() for processor in processors.values()))
+        await self._close_producers()
+
+    async def close(self) -> None:
+        """Quiesces and closes the stores."""
+        await self.quiesce()
+        self.open_stores(())
+
+    async def _close_producers(self) -> None:
+        producers, self._producers = self._producers, {}
+        await asyncio.gather(*(producer.close() for producer in producers.values()))

@@ -1,0 +1,51 @@
+"""The three pinned libraries whose private names the engine relies on, checked before anything runs.
+
+A silent upgrade must not turn into lost records: with another version, or a name gone, the worker refuses
+to start and says which version it expects.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final
+
+from worker.errors import SettingsError
+
+EXPECTED_VERSIONS: Final = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
+
+RELIED_UPON: Final = (
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records",
+    "faust.transport.consumer:Consumer._drain_messages",
+    "faust.transport.consumer:Consumer._commit_offsets",
+    "faust.transport.consumer:Consumer._new_offset",
+    "faust.transport.consumer:Consumer._get_active_partitions",
+    "faust.transport.consumer:Consumer.perform_seek",
+    "faust.tables.recovery:Recovery._restart_recovery",
+    "faust.tables.recovery:Recovery._slurp_changelogs",
+    "faust.tables.recovery:Recovery._set_recovery_started",
+    "faust.tables.recovery:Recovery._set_recovery_ended",
+    "faust.tables.recovery:Recovery._wait",
+    "faust.tables.manager:TableManager.recovery",
+    "faust.app.base:App._on_partitions_assigned",
+    "aiokafka.producer.producer:AIOKafkaProducer.create_batch",
+    "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+)
+
+
+def check_internals() -> None:
+    """Raises SettingsError when a pinned library has another version or lacks a name relied upon."""
+    remedy = "install exactly what requirements.txt lists: pip install --require-hashes -r requirements.txt"
+    for distribution, expected in EXPECTED_VERSIONS.items():
+        installed = version(distribution)
+        if installed != expected:
+            raise SettingsError(f"{distribution} {installed} is installed, the engine needs {expected}", remedy)
+    for path in RELIED_UPON:
+        module, _, names = path.partition(":")
+        owner: object = import_module(module)
+        for name in names.split("."):
+            if not hasattr(owner, name):
+                raise SettingsError(f"{path} does not exist in the installed version", remedy)
+            owner = getattr(owner, name)

@@ -1,0 +1,91 @@
+"""A transactional producer that belongs to one source partition, sending few large record batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata, TopicPartition
+
+from worker.engine.batch import OutRecord
+from worker.engine.config import EngineConfig
+
+# Under every topic's default max.message.bytes (1,048,588) whatever the compression does.
+_MAX_BATCH_BYTES: Final = 900_000
+# Only a net: fencing ends a dead owner's transaction long before.
+_TRANSACTION_TIMEOUT_MS: Final = 30_000
+
+
+class TransactionalProducer:
+    """Life: `open` → (`begin` → `send`… → `commit`)* → `close`. One transaction at a time."""
+
+    def __init__(self, config: EngineConfig, partition: int) -> None:
+        self._config = config
+        self._partition = partition
+        self._kafka = AIOKafkaProducer(
+            **config.client,
+            client_id=f"{config.instance_id}-{partition}",
+            transactional_id=config.transactional_id(partition),
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            max_batch_size=_MAX_BATCH_BYTES,
+            compression_type=config.compression,
+        )
+
+    async def open(self) -> None:
+        """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
+        await self._kafka.start()
+        # Metadata of every topic now, so that no send has to wait for it inside a transaction.
+        for topic in (self._config.changelog_topic, *self._config.output_topics):
+            await self._kafka.client.add_topic(topic)
+
+    async def begin(self) -> None:
+        await self._kafka.begin_transaction()
+
+    async def send(self, topic: str, records: Iterable[OutRecord]) -> list[Delivery]:
+        """Hands records to the partition of this producer's number, in as few batches as fit.
+
+        Returning does not mean delivered: await each Delivery.
+        """
+        deliveries: list[Delivery] = []
+        batch = self._kafka.create_batch()
+        for key, value, headers, timestamp_ms in records:
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                deliveries.append(await self._send_batch(topic, batch))
+                batch = self._kafka.create_batch()
+                batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
+        if batch.record_count():
+            deliveries.append(await self._send_batch(topic, batch))
+        return deliveries
+
+    async def _send_batch(self, topic: str, batch: object) -> Delivery:
+        count: int = batch.record_count()  # type: ignore[attr-defined]  # aiokafka is untyped
+        return Delivery(await self._kafka.send_batch(batch, topic, partition=self._partition), count)
+
+    async def commit(self, source_offset: int) -> None:
+        """Adds the next source offset to the transaction and commits it."""
+        source = TopicPartition(self._config.source_topic, self._partition)
+        await self._kafka.send_offsets_to_transaction({source: source_offset}, self._config.app_id)
+        await self._kafka.commit_transaction()
+
+    async def close(self) -> None:
+        await self._kafka.stop()
+
+
+class Delivery:
+    """One record batch on its way."""
+
+    __slots__ = ("_count", "_future")
+
+    def __init__(self, future: asyncio.Future[RecordMetadata], count: int) -> None:
+        self._future = future
+        self._count = count
+
+    async def next_offset(self) -> int:
+        """Waits for the broker; returns the offset after the batch's last record.
+
+        Raises the delivery's error. The metadata's offset is that of the batch's FIRST record.
+        """
+        metadata = await self._future
+        return int(metadata.offset) + self._count

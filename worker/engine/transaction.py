@@ -1,0 +1,195 @@
+"""One partition's work: whatever is queued becomes one Kafka transaction after another.
+
+The protocol of a transaction; the code below carries the same numbers:
+
+1. Take what is queued, at most `batch_max_records`.
+2. Let the handler turn it into effects, over committed rows.
+3. Begin. Send changelog rows with the position record, then the handler's records, in large batches.
+4. Await every delivery. (A failed batch does not poison an aiokafka transaction by itself.)
+5. Send the source offset to the transaction; commit.
+6. Apply rows, position and changelog offset to the local store in one write.
+7. Acknowledge to Faust.
+
+An error anywhere stops the process at once (failure.py): after a restart the transaction is aborted or
+found committed, and in both cases the changelog tells what is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord, SourceRecord
+from worker.engine.config import EngineConfig
+from worker.engine.failure import as_worker_error, exit_process
+from worker.engine.position import POSITION_KEY, Position, encode_position
+from worker.engine.producer import TransactionalProducer
+from worker.engine.store import PartitionStore
+from worker.errors import EngineFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Records fetched together, and the offset where the fetch before them ended."""
+
+    first_offset: int
+    records: Sequence[SourceRecord]
+    acknowledge: Callable[[], object]
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Told to the observer after each transaction."""
+
+    partition: int
+    records: int
+    next_offset: int
+    handler_seconds: float
+    transaction_seconds: float
+    summary: object
+
+
+class PartitionProcessor:
+    """Owns one source partition from restore to revocation: its queue, producer, store and task."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        partition: int,
+        handler: BatchHandler,
+        producer: TransactionalProducer,
+        store: PartitionStore,
+        start_offset: int,
+        on_room: Callable[[], object],
+        observe: Callable[[Committed], None],
+    ) -> None:
+        self._config = config
+        self._partition = partition
+        self._handler = handler
+        self._producer = producer
+        self._store = store
+        self._on_room = on_room
+        self._observe = observe
+        self._done_offset = start_offset
+        self._queued_offset = start_offset
+        self._queued_records = 0
+        self._queue: deque[Slice] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._last_commit = 0.0
+        self._task = asyncio.create_task(self._run(), name=f"transactions-{config.source_topic}-{partition}")
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more records should be fetched: two batches ahead keep the processor busy."""
+        return self._queued_records < 2 * self._config.batch_max_records
+
+    def offer(self, fetched: Slice) -> None:
+        """Queues a slice. Slices must join: a gap or overlap means lost or repeated records."""
+        if fetched.first_offset != self._queued_offset:
+            exit_process(
+                EngineFailure(
+                    f"{self._describe()}: fetched records from offset {fetched.first_offset}, "
+                    f"expected from {self._queued_offset}",
+                    "restart the worker: it continues at the last committed position; please report this",
+                )
+            )
+        self._queued_offset = fetched.next_offset
+        self._queued_records += len(fetched.records)
+        self._queue.append(fetched)
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Lets the running transaction end; what is only queued stays unprocessed and is read again later."""
+        self._stopping = True
+        self._wake.set()
+        await self._task
+
+    async def _run(self) -> None:
+        doing = self._describe()
+        try:
+            while await self._has_work():
+                slices = self._take()  # Step 1
+                doing = f"{self._describe()}, offsets {slices[0].first_offset} to {slices[-1].next_offset - 1}"
+                await self._process(slices)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
+            exit_process(as_worker_error(error, doing))
+
+    async def _has_work(self) -> bool:
+        """Waits until something is queued, and for the pause that limits the rate of transactions while there
+        is little to do; full batches go at once. False when the processor is to stop."""
+        while not self._queue and not self._stopping:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._queued_records < self._config.batch_max_records:
+            pause = self._last_commit + self._config.transaction_pause_seconds - time.monotonic()
+            if pause > 0:
+                await asyncio.sleep(pause)
+        return not self._stopping
+
+    def _take(self) -> list[Slice]:
+        slices = [self._queue.popleft()]
+        count = len(slices[0].records)
+        while self._queue and count + len(self._queue[0].records) <= self._config.batch_max_records:
+            slices.append(self._queue.popleft())
+            count += len(slices[-1].records)
+        self._queued_records -= count
+        self._on_room()
+        return slices
+
+    async def _process(self, slices: list[Slice]) -> None:
+        records = slices[0].records if len(slices) == 1 else list(chain.from_iterable(s.records for s in slices))
+        position = Position(self._config.source_topic, slices[-1].next_offset)
+
+        started = time.perf_counter()
+        batch = Batch(self._config.source_topic, self._partition, self._done_offset, records)
+        effects = self._handler(batch, self._store)  # Step 2
+        handled = time.perf_counter()
+        changelog_offset = await self._commit(effects, position, records[-1].timestamp)  # Steps 3 to 5
+        self._store.apply(effects.rows, position, changelog_offset)  # Step 6
+        self._done_offset = position.offset
+        for done in slices:  # Step 7
+            done.acknowledge()
+
+        committed = time.perf_counter()
+        self._last_commit = time.monotonic()
+        self._observe(
+            Committed(
+                self._partition,
+                len(records),
+                position.offset,
+                handled - started,
+                committed - handled,
+                effects.summary,
+            )
+        )
+
+    async def _commit(self, effects: Effects, position: Position, timestamp_ms: int) -> int:
+        """Returns the changelog offset after the transaction's last changelog record."""
+        producer = self._producer
+        position_record = OutRecord(POSITION_KEY, encode_position(position), [], timestamp_ms)
+        await producer.begin()  # Step 3
+        changelog = await producer.send(self._config.changelog_topic, chain(effects.rows.values(), (position_record,)))
+        others = [
+            delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
+        ]
+        for delivery in others:  # Step 4
+            await delivery.next_offset()
+        changelog_offset = 0
+        for delivery in changelog:
+            changelog_offset = await delivery.next_offset()
+        await producer.commit(position.offset)  # Step 5
+        return changelog_offset
+
+    def _describe(self) -> str:
+        return f"{self._config.source_topic}[{self._partition}]"
