@@ -11,6 +11,7 @@ from faust.types import StreamT
 from yarl import URL
 
 from worker.engine.engine import Engine
+from worker.engine.internals import FAUST_LOGGER
 from worker.engine.recovery import TableManager
 from worker.engine.transport import URL_SCHEME, BatchMessage, Consumer, to_slice
 
@@ -27,6 +28,8 @@ class UndecodedSchema(faust.Schema[Any, Any]):
 
 class EngineStore(faust_stores.Store[Any, Any]):
     """What Faust takes for the table's store. The rows are in the engine's partition stores."""
+
+    logger = FAUST_LOGGER
 
     def persisted_offset(self, tp: Any) -> int | None:
         """None: the engine's restore knows where each partition's rows end."""
@@ -51,6 +54,8 @@ STORES.aliases["engine-store"] = f"{__name__}:EngineStore"
 
 class BatchApp(faust.App):
     """A Faust app with one agent that feeds an engine."""
+
+    logger = FAUST_LOGGER
 
     engine: Engine
 

@@ -6,11 +6,15 @@ to start and says which version it expects.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
 from worker.errors import SettingsError
+
+FAUST_LOGGER: Final = logging.getLogger("faust.engine")
+"""For our subclasses of Faust's services: they tell of their own starts and stops as Faust's do."""
 
 EXPECTED_VERSIONS: Final = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 
@@ -28,6 +32,7 @@ RELIED_UPON: Final = (
     "faust.tables.recovery:Recovery._set_recovery_ended",
     "faust.tables.recovery:Recovery._wait",
     "faust.tables.manager:TableManager.recovery",
+    "faust.tables.manager:TableManager._update_channels",
     "faust.app.base:App._on_partitions_assigned",
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch",

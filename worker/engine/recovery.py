@@ -22,6 +22,7 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
 from worker.engine.failure import as_worker_error, exit_process
+from worker.engine.internals import FAUST_LOGGER
 from worker.engine.store import PartitionStore
 from worker.errors import InputLost, SettingsError
 
@@ -36,6 +37,8 @@ _FETCH_BYTES_PER_PARTITION = 4 << 20
 
 class BulkRecovery(Recovery):
     """Replaces how Faust restores; Faust still decides when."""
+
+    logger = FAUST_LOGGER
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -105,6 +108,13 @@ class BulkRecovery(Recovery):
 
 class TableManager(StockTableManager):
     """Faust's table manager with our recovery."""
+
+    logger = FAUST_LOGGER
+
+    async def on_start(self) -> None:
+        """As stock, without its second of waiting."""
+        await self._update_channels()
+        await self.recovery.start()
 
     @property
     def recovery(self) -> Recovery:

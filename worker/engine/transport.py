@@ -28,6 +28,7 @@ from mode.utils.futures import notify
 
 from worker.engine.batch import SourceRecord
 from worker.engine.failure import as_worker_error, exit_process
+from worker.engine.internals import FAUST_LOGGER
 from worker.engine.transaction import Slice
 from worker.errors import InputLost
 
@@ -53,6 +54,8 @@ class BatchMessage(ConsumerMessage):
 
 class ConsumerThread(stock.AIOKafkaConsumerThread):
     """Builds the aiokafka consumer: static member, read_committed, no automatic offset of any kind."""
+
+    logger = FAUST_LOGGER
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         app = cast("BatchApp", self.app)
@@ -86,6 +89,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 class Consumer(stock.Consumer):
     """The consumer of the source topic, in batches."""
 
+    logger = FAUST_LOGGER
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -235,6 +239,8 @@ class Consumer(stock.Consumer):
 
 class Producer(stock.Producer):
     """Sends nothing: a record outside a transaction would break exactly-once."""
+
+    logger = FAUST_LOGGER
 
     async def on_start(self) -> None:
         """Opens no connection."""
