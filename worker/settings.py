@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     security_protocol: SecurityProtocol = _setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", BROKER)
     sasl_mechanism: SaslMechanism | None = _setting(None, "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", BROKER)
     sasl_username: str | None = _setting(None, "User name for SASL.", BROKER)
-    sasl_password: SecretStr | None = _setting(None, "Password for SASL; never shown.", BROKER)
+    sasl_password: SecretStr | None = _setting(
+        None, "Password for SASL; better in the environment than as a flag, never shown.", BROKER
+    )
     ssl_cafile: Path | None = _setting(
         None, "PEM file of the authorities that may sign the broker's certificate.", BROKER
     )

@@ -18,7 +18,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -251,16 +250,18 @@ class EmbeddedKafka:
         self._write_properties(node)
         command = [*self._java(node, classpath), "kafka.Kafka", str(node.directory / "server.properties")]
         with (node.directory / "logs" / "console.log").open("ab") as console:
-            start = partial(
-                subprocess.Popen[bytes],
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal must reach this process alone: it decides in which order things stop.
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+
+            def start() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=subprocess.STDOUT,
+                    # Ctrl-C in a terminal must reach this process alone: it decides in which order things stop.
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
+                )
+
             node.process = self._launcher.submit(start).result()
 
     def _java(self, node: _Node, classpath: list[Path]) -> list[str]:

@@ -1,0 +1,76 @@
+"""Logs: one stream on stderr, as JSON or for people; the standard library's loggers join it.
+
+Ours is `structlog.get_logger(__name__)`: an event name in snake_case and fields, never a sentence with
+numbers in it. Libraries speak from WARNING on, because Faust's and aiokafka's INFO describes their own
+insides; `LOG_LEVEL=debug` lets them speak from INFO.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+
+from worker.settings import Settings
+
+LIBRARIES: Final = ("aiokafka", "faust", "mode", "asyncio", "kafka")
+
+
+class _HarmlessRetries(logging.Filter):
+    """Drops the producer's warnings about what it retries by itself.
+
+    Such as NOT_ENOUGH_REPLICAS on a partition whose transaction marker is still being written. When the
+    retries run out the delivery fails, and that is an error of ours.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or "retrying" not in str(record.msg)
+
+
+def configure(settings: Settings) -> None:
+    """Route every logger of this process through structlog. May be called again; the last call counts."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(settings.log_format)],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    libraries_level = logging.INFO if settings.log_level == "DEBUG" else max(root.level, logging.WARNING)
+    for name in LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.setLevel(libraries_level)
+        library.propagate = True
+    sender = logging.getLogger("aiokafka.producer.sender")
+    sender.filters[:] = [_HarmlessRetries()]
+
+
+def _rendering(log_format: str) -> list[structlog.typing.Processor]:
+    if log_format == "json":
+        # default=str: a field of any type becomes text, because a log call must never raise.
+        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
