@@ -151,7 +151,8 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same events.")]
 def load(
     settings: Settings,
     sessions: Annotated[
-        int | None, typer.Option(min=1, help="Sessions to play to their end, about 5.6 events each; endless when not given.")
+        int | None,
+        typer.Option(min=1, help="Sessions to play to their end, about 5.6 events each; endless when not given."),
     ] = None,
     rate: Rate = None,
     seed: Seed = 1,
@@ -199,7 +200,9 @@ def demo(
     seed: Seed = 1,
     csv: Annotated[
         list[Path] | None,
-        typer.Option(help="Play real invoices instead: a UCI Online Retail CSV file, or a directory of them; repeatable."),
+        typer.Option(
+            help="Play real invoices instead: a UCI Online Retail CSV file, or a directory of them; repeatable."
+        ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
 ) -> None:
