@@ -132,7 +132,7 @@ def kafka(
     """Run an embedded Apache Kafka in the foreground, for development, until Ctrl-C."""
     from worker.kafka.embedded import EmbeddedKafka
 
-    # Both unwind, so that the brokers stop and temporary data goes; a shell's background job starts with SIGINT ignored.
+    # Both unwind: brokers stop, temporary data goes. Set for SIGINT too: a shell's background job ignores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), EmbeddedKafka(nodes, port=port, data_directory=data) as cluster:
