@@ -37,7 +37,13 @@ class Engine:
         self._stores: dict[int, PartitionStore] = {}
         self._processors: dict[int, PartitionProcessor] = {}
         self._generation = -1
+        self._assignment = 0
         self._room = asyncio.Event()
+
+    @property
+    def assignment(self) -> int:
+        """Changes with every assignment and revocation: what was begun under another number is out of date."""
+        return self._assignment
 
     async def fence(self, partitions: Iterable[int]) -> None:
         """Opens a producer per partition; afterwards no former owner can commit anything for them.
@@ -45,6 +51,7 @@ class Engine:
         Must come before offsets and changelog ends are read, or a commit of the former owner could land
         in between.
         """
+        self._assignment += 1
         await self._close_producers()
         self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
         await asyncio.gather(*(producer.open() for producer in self._producers.values()))
@@ -102,6 +109,7 @@ class Engine:
 
     async def quiesce(self) -> None:
         """Ends processing: running transactions finish, queues are dropped, producers are closed."""
+        self._assignment += 1
         processors, self._processors = self._processors, {}
         await asyncio.gather(*(processor.stop() for processor in processors.values()))
         await self._close_producers()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager as StockTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
@@ -65,6 +66,7 @@ class BulkRecovery(Recovery):
         app = cast("BatchApp", self.app)
         consumer = cast("Consumer", app.consumer)
         engine = app.engine
+        assignment = engine.assignment
         partitions = consumer.source_partitions(consumer.assignment())
 
         self._set_recovery_started()
@@ -80,10 +82,17 @@ class BulkRecovery(Recovery):
         for table in self.tables.values():
             await table.on_recovery_completed(self.actives_for_table[table], self.standbys_for_table[table])
 
-        if app.consumer_generation_id != generation:
-            return  # another rebalance began; it starts the next recovery
+        # Another rebalance may have begun at any await: it closed the producers, and starts the next recovery.
+        if engine.assignment != assignment:
+            return
         engine.start(generation, offsets)
-        await consumer.seek_to_positions(offsets)
+        try:
+            await consumer.seek_to_positions(offsets)
+        except IllegalStateError:
+            if engine.assignment == assignment:
+                raise
+        if engine.assignment != assignment:
+            return
         consumer.resume_partitions({tp for tp in consumer.assignment() if not consumer._is_changelog_tp(tp)})
         self.completed.set()
         app.flow_control.resume()

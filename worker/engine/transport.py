@@ -122,7 +122,8 @@ class Consumer(stock.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         try:
-            await self._engine.fence(self.source_partitions(assigned))
+            if not self.app.should_stop:
+                await self._engine.fence(self.source_partitions(assigned))
         except Exception as error:  # noqa: BLE001  # without fencing nothing may go on
             exit_process(as_worker_error(error, "fencing the former owners of the assigned partitions"))
         await super().on_partitions_assigned(assigned, generation_id)
