@@ -166,6 +166,7 @@ def test_files_are_replayed_in_order_of_their_dates(tmp_path: Path) -> None:
     later = csv_file(tmp_path, line("2", "A").replace("2010-12-01", "2010-12-02"), name="a.csv")
     earlier = csv_file(tmp_path, line("1", "A"), name="b.csv")
     assert [event.key for event in replay([later, earlier]) if event.kind == "cart"] == [b"1", b"2"]
+    assert list(replay([tmp_path])) == list(replay([later, earlier]))
 
 
 def test_every_country_has_an_application_of_its_own() -> None:

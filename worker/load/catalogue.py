@@ -47,7 +47,7 @@ def price_text(rng: random.Random) -> str:
         return f"{whole}.{rng.randint(0, 9)}"
     if kind < 0.97:
         return f"{whole}.{rng.randint(0, 999):03}"
-    return f"{whole}.{rng.randint(0, 10**8 - 1):08}"
+    return f"{whole}.{rng.randint(0, 9_999):04}"
 
 
 def _product(rng: random.Random, number: int) -> Product:

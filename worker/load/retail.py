@@ -90,9 +90,9 @@ def country_of(application: int) -> str | None:
 
 
 def replay(files: Sequence[Path], *, lines_per_update: int = LINES_PER_UPDATE) -> Iterator[StreamEvent]:
-    """The events of those files in order of their dates, read as they are needed. Record times are the invoices' dates.
+    """The events of those files in order of their dates, read as they are needed; a directory stands for its CSV files.
 
-    Raises SettingsError when a file cannot be read or lacks the data set's columns.
+    Record times are the invoices' dates. Raises SettingsError when a file cannot be read or lacks a column.
     """
     sales: dict[str, list[_Sale]] = {}
     for invoice, group in groupby(_lines(_by_date(files)), key=lambda line: line.invoice):
@@ -175,13 +175,14 @@ def _number(text: str) -> orjson.Fragment | str:
 
 
 def _by_date(files: Sequence[Path]) -> list[Path]:
-    """The files in order of their first line's date; files with no line last."""
+    """The CSV files in order of their first line's date; files with no line last."""
 
     def first_date(file: Path) -> str:
         line = next(_lines([file]), None)
         return line.date if line else "9999"
 
-    return sorted(files, key=lambda file: (first_date(file), file.name))
+    named = [file for path in files for file in (path.glob("*.csv") if path.is_dir() else [path])]
+    return sorted(named, key=lambda file: (first_date(file), file.name))
 
 
 def _lines(files: Iterable[Path]) -> Iterator[Line]:
