@@ -24,6 +24,8 @@ Headers = Sequence[tuple[str, bytes]]
 
 _EXACT: Final = Context(prec=100)
 _CANONICAL_NUMBER: Final = re.compile(r"(?!-0$)-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+_CARRIED_OVER: Final = ("traceparent", "tracestate")
+"""The producer's own bytes: perhaps no UTF-8, perhaps there twice."""
 _DEAD_LETTER_HEADERS: Final = tuple(documents.schema(documents.DEAD_LETTER)["required"])
 
 
@@ -41,8 +43,8 @@ _VALIDATORS: Final = {name: _validator(name) for name in documents.ALL if name !
 def _validate(name: str, value: Any) -> None:
     validator = _VALIDATORS[name]
     if not validator.is_valid(value):
-        problems = "; ".join(f"{'/'.join(map(str, e.instance_path))}: {e.message}" for e in validator.iter_errors(value))
-        raise NotAsDeclared(f"{name}: {problems}")
+        errors = validator.iter_errors(value)
+        raise NotAsDeclared(f"{name}: " + "; ".join(f"/{'/'.join(map(str, e.instance_path))}: {e}" for e in errors))
 
 
 def _require(truth: bool, what: str) -> None:
@@ -93,8 +95,9 @@ def check_enriched(value: bytes, headers: Headers, key: bytes | None = None) -> 
     _require(key is None or key == identity.encode(), "the record key is not the integration id")
     _check_totals(session, names)
 
-    text = {name: header.decode() for name, header in headers}
-    _require(len(text) == len(headers), f"a header occurs twice: {[name for name, _ in headers]}")
+    ours = [name for name, _ in headers if name not in _CARRIED_OVER]
+    _require(len(ours) == len(set(ours)), f"a header occurs twice: {ours}")
+    text = {name: header.decode(errors="replace" if name in _CARRIED_OVER else "strict") for name, header in headers}
     _validate(documents.ENRICHED_HEADERS, text)
     expected = {
         "ce_id": f"{identity}/{record['revision']}",
@@ -147,8 +150,8 @@ def check_ledger(value: bytes) -> dict[str, Any]:
     record: dict[str, Any] = read_json(value)
     _validate(documents.LEDGER, record)
     outcomes, reasons = record["outcomes"], record["reasons"]
-    _require(sum(outcomes.values()) == record["records"], f"outcomes {outcomes} do not add up to {record['records']}")
-    _require(sum(reasons.values()) == outcomes["rejected"], f"reasons {reasons} do not add up to {outcomes['rejected']}")
+    _require(sum(outcomes.values()) == record["records"], f"the outcomes do not add up to the records: {record}")
+    _require(sum(reasons.values()) == outcomes["rejected"], f"the reasons do not add up to the rejected: {record}")
     span = record["last_offset"] - record["first_offset"] + 1
-    _require(record["records"] <= span, f"{record['records']} records in a range of {span}")
+    _require(record["records"] <= span, f"more records than offsets: {record}")
     return record

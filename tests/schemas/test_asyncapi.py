@@ -43,7 +43,7 @@ def target(reference: str) -> Any:
 def test_the_document_is_asyncapi_3_1() -> None:
     document = documents.asyncapi()
     assert document["asyncapi"] == "3.1.0"
-    assert document["info"]["title"] and document["info"]["version"]
+    assert document["info"].keys() >= {"title", "version"}
 
 
 def test_every_reference_leads_to_something() -> None:
@@ -72,9 +72,8 @@ def test_operations_use_the_messages_of_their_channel_and_every_channel_has_one_
 
 
 def test_every_message_is_in_a_channel() -> None:
-    in_channels = {
-        message["$ref"] for channel in documents.asyncapi()["channels"].values() for message in channel["messages"].values()
-    }
+    channels = documents.asyncapi()["channels"].values()
+    in_channels = {message["$ref"] for channel in channels for message in channel["messages"].values()}
     assert in_channels == {f"#/components/messages/{name}" for name in MESSAGES}
 
 
