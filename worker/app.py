@@ -17,6 +17,7 @@ from worker.engine.config import EngineConfig
 from worker.engine.engine import Engine
 from worker.engine.internals import check_internals
 from worker.engine.state_dir import StateDirectory
+from worker.engine.watchdog import Watchdog
 from worker.errors import EXIT_OK, EngineFailure
 from worker.kafka import connection, topics
 from worker.operate.progress import Progress
@@ -69,8 +70,11 @@ async def _run(settings: Settings) -> int:
             store=settings.store,
             state_dir=str(directory.path),
         )
+        watchdog = Watchdog(engine, settings.watchdog_seconds)
+        watchdog.start()
         async with progress.reporting():
             await _serve(app, stop)
+        watchdog.stop()
     finally:
         directory.close()
     logger.info("worker_stopped", processed=progress.records)

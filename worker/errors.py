@@ -74,3 +74,9 @@ class Fenced(WorkerError):
     """Another worker took over this partition. Nothing was written; a restart joins the group anew."""
 
     exit_code = 71
+
+
+class Stalled(WorkerError):
+    """The worker had work and got nothing done for too long. A restart continues."""
+
+    exit_code = 72

@@ -23,7 +23,7 @@ from worker.settings import Settings
 EXIT_CODES = (
     "Exit codes: 0 fine · 1 a comparison found a difference · 2 settings or topics are off · 3 no suitable broker · "
     "4 the state directory cannot be used · 5 input is gone from Kafka · 70 a transaction failed · 71 another worker "
-    "took over. After 70 and above a restart continues without loss or repetition."
+    "took over · 72 a stall. After 70 and above a restart continues without loss or repetition."
 )
 
 app = typer.Typer(

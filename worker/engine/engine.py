@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -39,11 +40,26 @@ class Engine:
         self._generation = -1
         self._assignment = 0
         self._room = asyncio.Event()
+        self.last_progress = time.monotonic()
+        """When something last got done: a commit, a piece of a restore, or a fetch that found nothing to do."""
 
     @property
     def assignment(self) -> int:
         """Changes with every assignment and revocation: what was begun under another number is out of date."""
         return self._assignment
+
+    @property
+    def has_work(self) -> bool:
+        """Whether progress is owed: partitions are assigned. (Between assignments it is the group's turn.)"""
+        return bool(self._producers)
+
+    def note_progress(self) -> None:
+        self.last_progress = time.monotonic()
+
+    def note_idle_fetch(self) -> None:
+        """A fetch brought nothing: that is progress unless some partition still has work queued."""
+        if all(processor.is_idle for processor in self._processors.values()):
+            self.note_progress()
 
     async def fence(self, partitions: Iterable[int]) -> None:
         """Opens a producer per partition; afterwards no former owner can commit anything for them.
@@ -52,6 +68,7 @@ class Engine:
         in between.
         """
         self._assignment += 1
+        self.note_progress()
         await self._close_producers()
         self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
         await asyncio.gather(*(producer.open() for producer in self._producers.values()))
@@ -86,8 +103,13 @@ class Engine:
                 self._stores[partition],
                 offset,
                 self._room.set,
-                self._observe,
+                self._committed,
             )
+        self.note_progress()
+
+    def _committed(self, committed: Committed) -> None:
+        self.note_progress()
+        self._observe(committed)
 
     def offer(self, partition: int, generation: int, fetched: Slice) -> None:
         """Queues fetched records. Leftovers of an assignment that ended are dropped: they are read again."""

@@ -11,7 +11,7 @@ resumes before it seeks and processes the first records twice.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from faust.tables.manager import TableManager as StockTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from mode import Service
 
+from worker.engine.failpoint import reached
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import FAUST_LOGGER
 from worker.engine.store import PartitionStore
@@ -75,7 +76,7 @@ class BulkRecovery(Recovery):
         offsets: dict[int, int] = {}
         if stores:
             async with _changelog_reader(engine.config.client) as reader:
-                await restore(reader, engine.config.changelog_topic, stores)
+                await restore(reader, engine.config.changelog_topic, stores, engine.note_progress)
                 offsets = await start_offsets(reader, engine.config.source_topic, stores)
             self._compare_with_group(offsets, await consumer.committed_offsets(partitions))
         self._set_recovery_ended()
@@ -150,8 +151,10 @@ async def _changelog_reader(client: Mapping[str, Any]) -> AsyncIterator[AIOKafka
         await consumer.stop()
 
 
-async def restore(reader: AIOKafkaConsumer, topic: str, stores: Mapping[int, PartitionStore]) -> None:
-    """Brings every store to the end of its changelog partition.
+async def restore(
+    reader: AIOKafkaConsumer, topic: str, stores: Mapping[int, PartitionStore], note_progress: Callable[[], None]
+) -> None:
+    """Brings every store to the end of its changelog partition, calling `note_progress` after every piece.
 
     A store whose offset lies outside the changelog (the topic was recreated, or compacted past it) cannot
     be continued and is rebuilt from the beginning.
@@ -185,6 +188,9 @@ async def restore(reader: AIOKafkaConsumer, topic: str, stores: Mapping[int, Par
             position = await reader.position(tp)
             by_tp[tp].restore(records, position)
             restored += len(records)
+            if records:
+                reached("restore")
+                note_progress()
             if position >= ends[tp]:
                 remaining.discard(tp)
                 reader.pause(tp)

@@ -25,6 +25,7 @@ from itertools import chain
 
 from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord, SourceRecord
 from worker.engine.config import EngineConfig
+from worker.engine.failpoint import reached
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.position import POSITION_KEY, Position, encode_position
 from worker.engine.producer import TransactionalProducer
@@ -92,6 +93,11 @@ class PartitionProcessor:
         """Whether more records should be fetched: two batches ahead keep the processor busy."""
         return self._queued_records < 2 * self._config.batch_max_records
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything offered is committed."""
+        return self._queued_offset == self._done_offset
+
     def offer(self, fetched: Slice) -> None:
         """Queues a slice. Slices must join: a gap or overlap means lost or repeated records."""
         if fetched.first_offset != self._queued_offset:
@@ -153,11 +159,14 @@ class PartitionProcessor:
 
         started = time.perf_counter()
         batch = Batch(self._config.source_topic, self._partition, self._done_offset, records)
+        reached("2")
         effects = self._handler(batch, self._store)  # Step 2
         handled = time.perf_counter()
         changelog_offset = await self._commit(effects, position, records[-1].timestamp)  # Steps 3 to 5
+        reached("6")
         self._store.apply(effects.rows, position, changelog_offset)  # Step 6
         self._done_offset = position.offset
+        reached("7")
         for done in slices:  # Step 7
             done.acknowledge()
 
@@ -178,16 +187,19 @@ class PartitionProcessor:
         """Returns the changelog offset after the transaction's last changelog record."""
         producer = self._producer
         position_record = OutRecord(POSITION_KEY, encode_position(position), [], timestamp_ms)
+        reached("3")
         await producer.begin()  # Step 3
         changelog = await producer.send(self._config.changelog_topic, chain(effects.rows.values(), (position_record,)))
         others = [
             delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
         ]
+        reached("4")
         for delivery in others:  # Step 4
             await delivery.next_offset()
         changelog_offset = 0
         for delivery in changelog:
             changelog_offset = await delivery.next_offset()
+        reached("5")
         await producer.commit(position.offset)  # Step 5
         return changelog_offset
 

@@ -178,6 +178,8 @@ class Consumer(stock.Consumer):
     async def _fetch_and_deliver(self, wanted: set[TP]) -> None:
         generation = self.app.consumer_generation_id
         fetched = await self._getmany(active_partitions=wanted, timeout=_FETCH_WAIT_SECONDS)
+        if not fetched:
+            self._engine.note_idle_fetch()
         for aiokafka_tp, records in (fetched or {}).items():
             if generation != self.app.consumer_generation_id or not self.flow_active:
                 return  # a rebalance began: what was fetched is read again from the restored position
