@@ -26,7 +26,17 @@ CASES: tuple[OutputCase, ...] = ("snake", "camel")
 def test_whatever_comes_in_what_goes_out_is_as_declared(case: OutputCase, stream: list[dict[str, Any]]) -> None:
     stage = Stage(SessionsConfig(output_case=case))
     for update in stream:
-        stage.send(written(update))  # the stage puts all that is emitted before the judge
+        answer = stage.send(written(update))  # the stage puts all that is emitted before the judge
+        if answer.reason:
+            assert leads_somewhere(answer.reason["dead_letter.pointer"], update)
+
+
+def leads_somewhere(pointer: str, value: Any) -> bool:
+    """Whether a JSON pointer leads to a place in the value: what it names is there, or missing in an object."""
+    *way, last = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")]
+    for step in way[1:]:
+        value = value[int(step)] if isinstance(value, list) else value[step]
+    return pointer == "" or isinstance(value, dict) or (isinstance(value, list) and int(last) < len(value))
 
 
 def broad_run(case: OutputCase) -> Iterator[Answer]:
