@@ -25,9 +25,7 @@ Entry = Callable[[str], Poison]
 
 def _update(integration_id: str, body: str = '{"state":"open"}', envelope: str = "") -> bytes:
     """An update of that session as JSON text; `envelope` is more text for its envelope, with a leading comma."""
-    return (
-        f'{{"integration_id":"{integration_id}","application_id":1{envelope},"customer_session":{body}}}'
-    ).encode()
+    return (f'{{"integration_id":"{integration_id}","application_id":1{envelope},"customer_session":{body}}}').encode()
 
 
 def _raw(value: bytes | None) -> Entry:

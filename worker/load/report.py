@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Final
 
 import msgspec
@@ -94,9 +94,9 @@ def _totals(sessions: Sequence[Enriched], application_name: Callable[[int], str]
     groups.append(("all", list(sessions)))
     sums = [
         (
-            sum((session.cart_item_total for session in members), Decimal(0)),
-            sum((session.additional_cost_total for session in members), Decimal(0)),
-            sum((session.total for session in members), Decimal(0)),
+            _sum(session.cart_item_total for session in members),
+            _sum(session.additional_cost_total for session in members),
+            _sum(session.total for session in members),
         )
         for _, members in groups
     ]
@@ -105,6 +105,12 @@ def _totals(sessions: Sequence[Enriched], application_name: Callable[[int], str]
         style = "bold" if name == "all" else ""
         table.add_row(name, f"{len(members):,}", *(column[row] for column in columns), style=style)
     return table
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    # The default context rounds to 28 digits; an amount alone may have 35.
+    with localcontext(prec=100):
+        return sum(amounts, Decimal(0))
 
 
 def _aligned(amounts: Sequence[Decimal]) -> list[str]:
@@ -139,7 +145,7 @@ def _in_full(sessions: Sequence[Enriched]) -> Text:
     """The shortest record that shows something of everything, as JSON."""
 
     def emptiness(session: Enriched) -> tuple[int, int]:
-        shown = (session.items, session.additional_cost_total, session.profile_id, b"[\"" in session.value)
+        shown = (session.items, session.additional_cost_total, session.profile_id, b'["' in session.value)
         return (-sum(map(bool, shown)), len(session.value))
 
     # Spaces after commas, so that lines break between fields; the digits stay as they are.
@@ -178,10 +184,10 @@ def _balance(readout: Readout, run: Run) -> Text:
     if not balanced:
         line.append(
             f"\n  but the topics hold {readout.enriched_records:,} enriched records and "
-            f"{len(readout.dead_letters):,} dead letters, and the ledger counts {readout.events:,} events",
+            f"{len(readout.dead_letters):,} dead letters,\n  and the ledger counts {readout.events:,} events",
             "bold red",
         )
-    line.append(f"\n  {readout.transactions:,} transactions, lag {run.lag:,}, ")
+    line.append(f"\n  in {readout.transactions:,} transactions, lag {run.lag:,}, ")
     line.append(f"{run.sent / run.seconds:,.0f} events/s", "bold")
     line.append(f" ({run.seconds:.1f} s from first sent to last committed)")
     return line
