@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from worker.session import limits as session_limits
 from worker.session import totals, transitions
-from worker.session.content import Content, content_of, first_difference, merged
-from worker.session.model import EventType, Limits, Session, State, Update
+from worker.session.content import EMPTY, first_difference, merged
+from worker.session.model import Content, EventType, Limits, Session, State, Update
 from worker.session.rejections import Rejected
 from worker.session.transitions import Handling
 
@@ -23,7 +23,7 @@ OwnerOf: TypeAlias = Callable[[str], str | None]
 """profile_id → the integration_id of the session that owns the profile's claim; None while nobody does."""
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """The session changed: one revision more, one output record."""
 
     session: Session
@@ -34,7 +34,7 @@ class Accepted(Struct, frozen=True):
     """The profile_id whose claim this update makes, if it makes one."""
 
 
-class Unchanged(Struct, frozen=True):
+class Unchanged(Struct, frozen=True, gc=False):
     """The update asks for what is already there: no revision, no output."""
 
     session: Session
@@ -42,7 +42,7 @@ class Unchanged(Struct, frozen=True):
     neither in the update it is the stored object itself."""
 
 
-class Duplicate(Struct, frozen=True):
+class Duplicate(Struct, frozen=True, gc=False):
     """The same event came before, within the window: nothing happens."""
 
 
@@ -79,7 +79,7 @@ def apply(stored: Session | None, update: Update, limits: Limits, owner_of: Owne
         return transitions.invalid(stored.state, update.state)
     state, handling = legal
     # 6. Content
-    before = content_of(stored)
+    before = stored.content
     after = before if handling is Handling.IGNORE else merged(before, update)
     if state == stored.state:
         if after == before:
@@ -95,18 +95,12 @@ def _create(update: Update, limits: Limits, owner_of: OwnerOf) -> Accepted | Rej
         return _APPLICATION_REQUIRED
     if update.state is not None and update.state != "open":
         return transitions.must_start_open(update.state)
-    empty = Session(
+    unborn = Session(
         integration_id=update.integration_id,
         created=update.occurred_at,
         application_id=update.application_id,
-        profile_id="",
-        coupon_codes=[],
-        referral_code="",
         state="open",
-        cart_items=b"[]",
-        additional_costs=b"{}",
-        identifiers=[],
-        attributes=b"{}",
+        content=EMPTY,
         first_session=True,
         cart_item_total="0",
         additional_cost_total="0",
@@ -115,20 +109,23 @@ def _create(update: Update, limits: Limits, owner_of: OwnerOf) -> Accepted | Rej
         sequence=None,
         recent_events={},
     )
-    return _accept(empty, "open", merged(content_of(empty), update), update, limits, owner_of)
+    return _accept(unborn, "open", merged(EMPTY, update), update, limits, owner_of)
 
 
 def _accept(
     before: Session, state: State, content: Content, update: Update, limits: Limits, owner_of: OwnerOf
 ) -> Accepted:
     """The session with the new content and state, its totals, and the answer to first_session."""
-    cart_item_total, additional_cost_total = before.cart_item_total, before.additional_cost_total
-    if update.cart is not None and content.cart_items != before.cart_items:
+    old = before.content
+    cart_item_total, additional_cost_total, total = before.cart_item_total, before.additional_cost_total, before.total
+    if update.cart is not None and content.cart_items != old.cart_items:
         cart_item_total = totals.cart_item_total(update.cart.prices, update.cart.quantities)
-    if update.additional_costs is not None and content.additional_costs != before.additional_costs:
+        total = totals.total(cart_item_total, additional_cost_total)
+    if update.additional_costs is not None and content.additional_costs != old.additional_costs:
         additional_cost_total = totals.additional_cost_total(update.additional_costs.prices)
+        total = totals.total(cart_item_total, additional_cost_total)
     first_session, claims = before.first_session, None
-    if content.profile_id != before.profile_id:
+    if content.profile_id != old.profile_id:
         owner = owner_of(content.profile_id)
         first_session = owner is None or owner == before.integration_id
         claims = content.profile_id if owner is None else None
@@ -136,18 +133,12 @@ def _accept(
         before.integration_id,
         before.created,
         before.application_id,
-        content.profile_id,
-        content.coupon_codes,
-        content.referral_code,
         state,
-        content.cart_items,
-        content.additional_costs,
-        content.identifiers,
-        content.attributes,
+        content,
         first_session,
         cart_item_total,
         additional_cost_total,
-        totals.total(cart_item_total, additional_cost_total),
+        total,
         before.revision + 1,
         before.sequence if update.sequence is None else update.sequence,
         _remembered(before.recent_events, update, limits.duplicate_window),

@@ -1,42 +1,21 @@
-"""What callers set in a session, and how an update changes it (session semantics, section 3, the table of
-partial updates). Content knows nothing of states, revisions or totals."""
+"""How an update changes what callers set in a session (session semantics, section 3, the table of partial
+updates). Nothing here knows of states, revisions or totals."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
-from worker.session.model import Json, Session, Update
+from worker.session.model import Content, Json, Update
 
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, Raw])
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 
 
-class Content(NamedTuple):
-    """The caller's part of a session. Equal tuples are the same content."""
-
-    profile_id: str
-    coupon_codes: list[str]
-    referral_code: str
-    cart_items: Json
-    additional_costs: Json
-    identifiers: list[str]
-    attributes: Json
-
-
-def content_of(session: Session) -> Content:
-    """The content as stored."""
-    return Content(
-        session.profile_id,
-        session.coupon_codes,
-        session.referral_code,
-        session.cart_items,
-        session.additional_costs,
-        session.identifiers,
-        session.attributes,
-    )
+EMPTY: Final = Content("", [], "", b"[]", b"{}", [], b"{}")
+"""What a session holds before its first update."""
 
 
 def merged(content: Content, update: Update) -> Content:
@@ -55,9 +34,8 @@ def merged(content: Content, update: Update) -> Content:
 
 def first_difference(one: Content, other: Content) -> str | None:
     """The name of the first field in which they differ; None for the same content."""
-    if one == other:
-        return None
-    return next(name for name, a, b in zip(Content._fields, one, other, strict=True) if a != b)
+    names = Content.__struct_fields__
+    return next((name for name in names if getattr(one, name) != getattr(other, name)), None)
 
 
 def _merged_attributes(stored: Json, changes: Json) -> Json:

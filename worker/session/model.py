@@ -41,7 +41,7 @@ class AdditionalCosts(Struct, frozen=True, gc=False):
     prices: Sequence[Number]
 
 
-class Update(Struct, frozen=True):
+class Update(Struct, frozen=True, gc=False):
     """One session update event that is well-formed: types, required fields and bounds on numbers hold.
 
     Not yet checked: the limits, and everything that depends on the stored session. None means omitted or
@@ -69,7 +69,22 @@ class Update(Struct, frozen=True):
     """Members of the event that are not ours to take: unknown, or owned by the worker."""
 
 
-class Session(Struct, frozen=True, array_like=True):
+class Content(Struct, frozen=True, array_like=True, gc=False):
+    """The caller's part of a session. Equal values are the same content.
+
+    The order of the fields is the format of a stored row, see `Session`.
+    """
+
+    profile_id: str
+    coupon_codes: list[str]
+    referral_code: str
+    cart_items: Json
+    additional_costs: Json
+    identifiers: list[str]
+    attributes: Json
+
+
+class Session(Struct, frozen=True, array_like=True, gc=False):
     """A session as stored: the 15 fields of the entity (session semantics, section 3), then bookkeeping.
 
     The order of the fields is the format of a stored row: append only, and raise the row's version.
@@ -78,14 +93,8 @@ class Session(Struct, frozen=True, array_like=True):
     integration_id: str
     created: Timestamp
     application_id: int
-    profile_id: str
-    coupon_codes: list[str]
-    referral_code: str
     state: State
-    cart_items: Json
-    additional_costs: Json
-    identifiers: list[str]
-    attributes: Json
+    content: Content
     first_session: bool
     cart_item_total: Number
     additional_cost_total: Number

@@ -49,5 +49,7 @@ def _text(value: Decimal) -> Number:
     """Canonical text of an exact sum."""
     if not value:
         return "0"
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

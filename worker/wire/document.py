@@ -73,11 +73,17 @@ def nests_too_deep(value: bytes) -> bool:
 
 def kind(raw: Raw) -> str:
     """object, array, string, number, boolean or null."""
-    first = bytes(memoryview(raw)[:1])
-    return _KINDS.get(first, "number")
+    return _KINDS.get(memoryview(raw)[0], "number")
 
 
-_KINDS: Final = {b"{": "object", b"[": "array", b'"': "string", b"t": "boolean", b"f": "boolean", b"n": "null"}
+_KINDS: Final = {
+    ord("{"): "object",
+    ord("["): "array",
+    ord('"'): "string",
+    ord("t"): "boolean",
+    ord("f"): "boolean",
+    ord("n"): "null",
+}
 
 
 def members(raw: Raw, path: Path) -> dict[str, Raw]:

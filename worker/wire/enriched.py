@@ -5,13 +5,13 @@ section 2). The same change gives the same bytes, always.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Raw, Struct
 
 from worker.session.model import EventType, Session, Update
-from worker.wire.spelling import OutputCase
+from worker.wire.spelling import OutputCase, in_camel_case
 
 Headers = list[tuple[str, bytes]]
 
@@ -49,13 +49,8 @@ class _Envelope(Struct, frozen=True, gc=False):
     customer_session: _Entity
 
 
-class _CamelEntity(_Entity, frozen=True, gc=False, rename="camel"):
-    pass
-
-
-class _CamelEnvelope(_Envelope, frozen=True, gc=False, rename="camel"):
-    pass
-
+_CamelEntity: Final = in_camel_case(_Entity)
+_CamelEnvelope: Final = in_camel_case(_Envelope, {_Entity: _CamelEntity})
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -63,12 +58,14 @@ OWN_HEADERS: Final = 6
 """How many headers a record has that carries no trace context."""
 
 _SPECVERSION: Final = ("ce_specversion", b"1.0")
+_TYPES: Final = {event_type: ("ce_type", event_type.encode()) for event_type in get_args(EventType)}
 _CONTENT_TYPE: Final = ("content-type", b"application/json")
 
 
 def encode(event_type: EventType, session: Session, update: Update, case: OutputCase = "snake") -> bytes:
     """The value. `session` is as it is after the update; `update` names the event that caused it."""
     entity, envelope = (_Entity, _Envelope) if case == "snake" else (_CamelEntity, _CamelEnvelope)
+    content = session.content
     return _encode(
         envelope(
             event_type,
@@ -81,14 +78,14 @@ def encode(event_type: EventType, session: Session, update: Update, case: Output
                 session.integration_id,
                 session.created,
                 session.application_id,
-                session.profile_id,
-                session.coupon_codes,
-                session.referral_code,
+                content.profile_id,
+                content.coupon_codes,
+                content.referral_code,
                 session.state,
-                Raw(session.cart_items),
-                Raw(session.additional_costs),
-                session.identifiers,
-                Raw(session.attributes),
+                Raw(content.cart_items),
+                Raw(content.additional_costs),
+                content.identifiers,
+                Raw(content.attributes),
                 session.first_session,
                 Raw(session.cart_item_total),
                 Raw(session.additional_cost_total),
@@ -103,7 +100,7 @@ def headers(event_type: EventType, session: Session, update: Update, received: S
     built = [
         _SPECVERSION,
         ("ce_id", f"{session.integration_id}/{session.revision}".encode()),
-        ("ce_type", event_type.encode()),
+        _TYPES[event_type],
         ("ce_source", b"/session-worker/%d" % session.application_id),
         ("ce_time", update.occurred_at.encode()),
         _CONTENT_TYPE,

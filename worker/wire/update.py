@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from worker.session import canonical
-from worker.session.model import AdditionalCosts, Cart, Number, Update
+from worker.session.model import AdditionalCosts, Cart, Json, Number, Update
 from worker.session.rejections import Rejected
 from worker.wire import careful, document, timestamps
+from worker.wire.spelling import in_camel_case
 
 _Text = Annotated[str, Meta(min_length=1)]
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -64,21 +64,25 @@ class _Event(Struct, forbid_unknown_fields=True, gc=False):
     sequence: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
-class _CamelBody(_Body, rename="camel"):
-    pass
-
-
-class _CamelEvent(_Event, rename="camel"):
-    customer_session: _CamelBody
-
+_CamelBody: Final = in_camel_case(_Body)
+_CamelEvent: Final = in_camel_case(_Event, {_Body: _CamelBody})
 
 _SNAKE: Final = msgspec.json.Decoder(_Event, float_hook=document.free_number)
 _CAMEL: Final = msgspec.json.Decoder(_CamelEvent, float_hook=document.free_number)
+_MEASURES: Final = ("weight", "height", "width", "length")
+_NO_COSTS: Final[dict[str, _Cost]] = {}
+_TELLING: Final = b'"customer_session"'
+_TELLING_WITHIN_BYTES: Final = 512
+"""The spelling shows at the body's name, near the start. A wrong guess costs time, nothing else."""
+
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 _CANONICAL_AMOUNTS: Final = re.compile(r"(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,19}[1-9])?(?:,|$))+").fullmatch
-_PLAIN_AMOUNTS: Final = re.compile(r"(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?(?:,|$))+").fullmatch
-"""Amounts within bounds and not negative, joined by commas: as we write them, and with trailing zeros."""
+"""Amounts joined by commas, within bounds, not negative, and spelled as we write them."""
+
+_AMOUNT: Final = r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?"
+_PLAIN_AMOUNTS: Final = re.compile(rf'(?:(?:{_AMOUNT}|"{_AMOUNT}")(?:,|$))+').fullmatch
+"""As above, but perhaps in quotes or with trailing zeros."""
 
 
 def decode(
@@ -91,14 +95,18 @@ def decode(
     """
     if value is None:
         return Rejected("malformed", "The record has no value (a tombstone)")
-    try:
-        update = _decode_plain(value, key, timestamp_ms)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        update = None
+    # 1. As nearly all producers write it: spelled one way, nothing unknown.
+    snake = value.find(_TELLING, 0, _TELLING_WITHIN_BYTES) >= 0
+    update = _plain(value, _SNAKE if snake else _CAMEL, value, key, timestamp_ms)
     if update is not None:
         return update
     try:
-        return careful.read(value, key, timestamp_ms, may_be_negative=may_be_negative)
+        # 2. The same once it is spelled one way, without what is to be ignored.
+        event = careful.Event(value)
+        if not event.is_tidy:
+            update = _plain(event.tidied(), _SNAKE, value, key, timestamp_ms, event.ignored_fields)
+        # 3. Field by field.
+        return update or careful.read(event, value, key, timestamp_ms, may_be_negative=may_be_negative)
     except document.Invalid as problem:
         return Rejected(problem.code, problem.message, problem.path)
 
@@ -115,28 +123,45 @@ def key_spoken_of(value: bytes | None, key: bytes | None) -> bytes | None:
     return key
 
 
-def _decode_plain(value: bytes, key: bytes | None, timestamp_ms: int) -> Update | None:
-    """The update, when it is valid beyond doubt. None or an error of the decoder: look more carefully."""
-    event = (_CAMEL if b'"customerSession"' in value else _SNAKE).decode(value)
-    body = event.customer_session
+def _plain(
+    text: bytes,
+    decoder: msgspec.json.Decoder[_Event],
+    value: bytes,
+    key: bytes | None,
+    timestamp_ms: int,
+    ignored_fields: int = 0,
+) -> Update | None:
+    """The update in `text`, when it is valid beyond doubt; `value` is what the producer sent."""
+    try:
+        event = decoder.decode(text)
+        return _update(event, value, key, timestamp_ms, ignored_fields)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _update(event: _Event, value: bytes, key: bytes | None, timestamp_ms: int, ignored_fields: int) -> Update | None:
+    """What the types alone do not hold: the key, the moment, numbers, and depth."""
     if key is not None and key != event.integration_id.encode():
         return None
     written = event.occurred_at
     occurred_at = timestamps.from_milliseconds(timestamp_ms) if written is None else timestamps.from_text(written)
     if occurred_at is None:
         return None
-
-    cart = costs = attributes = None
-    if body.cart_items is not None:
-        cart = _cart(body.cart_items, value)
-        if cart is None:
+    body = event.customer_session
+    items, costs = body.cart_items, body.additional_costs
+    prices = _settle_prices([*(items or ()), *(costs or _NO_COSTS).values()])
+    if prices is None:
+        return None
+    cart = additional_costs = attributes = None
+    if items is not None:
+        text = _cart_text(items, value)
+        if text is None:
             return None
-    if body.additional_costs is not None:
-        costs = _costs(body.additional_costs)
-        if costs is None:
-            return None
+        cart = Cart(text, prices[: len(items)], [item.quantity for item in items])
+    if costs is not None:
+        additional_costs = AdditionalCosts(_ENCODER.encode(costs), prices[-len(costs) :] if costs else [])
     if body.attributes is not None:
-        attributes = None if document.nests_too_deep(value) else document.canonical_text(body.attributes)
+        attributes = _free_text(body.attributes, value) if body.attributes else b"{}"
         if attributes is None:
             return None
     return Update(
@@ -150,62 +175,70 @@ def _decode_plain(value: bytes, key: bytes | None, timestamp_ms: int) -> Update 
         body.referral_code,
         body.state,
         cart,
-        costs,
+        additional_costs,
         body.identifiers,
         attributes,
         b"" if event.event_id is None else careful.body_digest(value),
+        ignored_fields,
     )
 
 
-def _cart(items: list[_Item], value: bytes) -> Cart | None:
-    if not items:
-        return Cart(b"[]", (), ())
-    prices = _settle_prices(items)
-    if prices is None:
-        return None
-    has_free_objects = False
-    for position, item in enumerate(items):
-        item.position = position
-        if not (item.weight is item.height is item.width is item.length is UNSET) and not _settle_measures(item):
-            return None
-        if not (item.attributes is item.adjustment is UNSET):
-            has_free_objects = True
-    if has_free_objects:
-        text = None if document.nests_too_deep(value) else document.canonical_text(items)
-        if text is None:
-            return None
-    else:
-        text = _ENCODER.encode(items)
-    return Cart(text, prices, [item.quantity for item in items])
-
-
-def _costs(costs: dict[str, _Cost]) -> AdditionalCosts | None:
-    if not costs:
-        return AdditionalCosts(b"{}", ())
-    prices = _settle_prices(list(costs.values()))
-    return None if prices is None else AdditionalCosts(_ENCODER.encode(costs), prices)
-
-
 def _settle_prices(priced: Sequence[_Item | _Cost]) -> list[Number] | None:
-    """The prices, in canonical form there and in the result. None when one needs a closer look."""
+    """All prices of the event in canonical form, there and in the result. None when one needs a closer look."""
+    if not priced:
+        return []
     joined = b",".join([one.price for one in priced]).decode()
     if _CANONICAL_AMOUNTS(joined) is not None:
         return joined.split(",")
-    if _PLAIN_AMOUNTS(joined) is None:
-        return None
-    prices = [text.rstrip("0").rstrip(".") if "." in text else text for text in joined.split(",")]
-    for one, price in zip(priced, prices, strict=True):
-        one.price = Raw(price)
+    prices = _without_padding(joined)
+    if prices is not None:
+        for one, price in zip(priced, prices, strict=True):
+            one.price = Raw(price)
     return prices
 
 
+def _without_padding(joined: str) -> list[Number] | None:
+    """Amounts without their quotes and trailing zeros. None when that does not make all of them canonical."""
+    if _PLAIN_AMOUNTS(joined) is None:
+        return None
+    amounts = joined.replace('"', "").split(",")
+    return [amount.rstrip("0").rstrip(".") if "." in amount else amount for amount in amounts]
+
+
+def _cart_text(items: list[_Item], value: bytes) -> Json | None:
+    """The items with their positions. None when a number in them needs a closer look."""
+    for position, item in enumerate(items):
+        item.position = position
+    rich = [item for item in items if _is_rich(item)]
+    if not rich:
+        return _ENCODER.encode(items)
+    if not all(map(_settle_measures, rich)):
+        return None
+    if all(item.attributes is item.adjustment is UNSET for item in rich):
+        return _ENCODER.encode(items)
+    return _free_text(items, value)
+
+
+def _is_rich(item: _Item) -> bool:
+    """Whether the item has more than most have."""
+    return not (item.weight is item.height is item.width is item.length is item.attributes is item.adjustment is UNSET)
+
+
 def _settle_measures(item: _Item) -> bool:
-    """Whether all measures of the item are numbers within bounds; they are in canonical form then."""
-    for name in ("weight", "height", "width", "length"):
-        measure = getattr(item, name)
-        if measure is not UNSET:
-            number = canonical.amount(bytes(measure).decode())
-            if number is None:
-                return False
-            setattr(item, name, Raw(number))
-    return True
+    """Brings the item's measures into canonical form. False when one of them needs a closer look."""
+    names = [name for name in _MEASURES if getattr(item, name) is not UNSET]
+    if not names:
+        return True
+    joined = b",".join([getattr(item, name) for name in names]).decode()
+    if _CANONICAL_AMOUNTS(joined) is not None:
+        return True
+    measures = _without_padding(joined)
+    if measures is not None:
+        for name, measure in zip(names, measures, strict=True):
+            setattr(item, name, Raw(measure))
+    return measures is not None
+
+
+def _free_text(decoded: object, value: bytes) -> Json | None:
+    """The canonical text of what holds objects of the caller's own. None when it needs a closer look."""
+    return None if document.nests_too_deep(value) else document.canonical_text(decoded)
