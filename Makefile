@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 KEEP ?=
+CSV ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench requirements clean
@@ -22,8 +23,8 @@ setup: .venv/requirements.stamp ## the virtual environment in .venv, from hashed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-demo: setup ## the main job, from nothing to sums on the screen; KEEP=1 leaves it running
-	$(BIN)/python -m worker demo $(if $(KEEP),--keep)
+demo: setup ## the main job, from nothing to sums on the screen; KEEP=1 leaves it up, CSV=… plays real invoices
+	$(BIN)/python -m worker demo $(if $(KEEP),--keep) $(addprefix --csv ,$(CSV))
 
 test: lint ## everything: lint, types, imports, all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

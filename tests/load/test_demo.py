@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,3 +133,15 @@ def test_ctrl_c_while_it_works_leaves_nothing(kafka: EmbeddedKafka, tmp_path: Pa
     assert not processes_using(tmp_path)
     assert not list(tmp_path.iterdir())
     assert topics(kafka) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process that ends with its parent is a matter of Linux")
+@pytest.mark.timeout(180)
+def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
+    with demo(temporary=tmp_path) as process:
+        read_until(process.stdout, "Worker, process")
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while left := processes_using(tmp_path):
+        assert time.monotonic() < deadline, left

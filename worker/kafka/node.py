@@ -113,7 +113,7 @@ class Node:
                     stderr=subprocess.STDOUT,
                     # Ctrl-C in a terminal must reach this process alone: it decides in which order things stop.
                     start_new_session=True,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
+                    preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
                 )
 
             self.process = launcher.submit(start).result()
@@ -168,7 +168,7 @@ def free_ports(count: int) -> list[int]:
     return list(found)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before exec: SIGKILL when the starting thread ends, however it ends (prctl(2))."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -57,8 +57,9 @@ class Plan:
 def run(settings: Settings, plan: Plan) -> int:
     """The exit code: 0, 1 when what came out does not add up to what went in, 130 after Ctrl-C."""
     console = Console(highlight=False)
-    # SIGTERM unwinds as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM and a closed terminal unwind as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as running:
             return _run(settings, plan, console, running)

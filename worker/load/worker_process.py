@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from worker.errors import WorkerError
+from worker.kafka.node import die_with_parent
 from worker.settings import ENV_PREFIX, Settings, env_name
 
 STOP_SECONDS: Final = 15.0
@@ -31,6 +32,8 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in a terminal must reach the demo alone: it decides in which order things stop.
                 start_new_session=True,
+                # Nor does it outlive a demo that was killed.
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
             )
 
     @property
