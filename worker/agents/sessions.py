@@ -35,6 +35,8 @@ from worker.wire.update import decode, key_spoken_of
 RECORD_SLACK_BYTES: Final = 512
 """What a record costs on top of its key, value and headers: the fields around them, and room to spare."""
 
+_NO_HEADERS: Final[enriched.Headers] = []
+
 Transition: TypeAlias = tuple[str, str]
 """(state before, state after); "none" before the session existed."""
 
@@ -79,16 +81,18 @@ class SessionsHandler:
 
 
 class _Work:
-    """One batch in the making: its sessions so far, and what it will send."""
+    """One batch in the making: its rows so far, and what it will send.
+
+    A session is encoded as soon as it changes and decoded again if the batch comes back to it: most sessions appear
+    once in a batch, and thousands of decoded ones would push each other out of the processor's cache.
+    """
 
     def __init__(self, config: SessionsConfig, batch: Batch, rows: RowsView) -> None:
         self._config = config
         self._batch = batch
         self._rows = rows
         self._claims = PartitionClaims(rows)  # TEMPORARY, see worker.agents.claims
-        self._sessions: dict[bytes, Session | None] = {}
-        self._touched: dict[bytes, int] = {}
-        """Keys of the rows that change → timestamp of the last record that changed them."""
+        self._changed: dict[bytes, OutRecord] = {}
         self._enriched: list[OutRecord] = []
         self._dead_letters: list[OutRecord] = []
         self._unchanged = 0
@@ -122,25 +126,27 @@ class _Work:
     def _accept(
         self, record: SourceRecord, key: bytes, update: Update, stored: Session | None, accepted: Accepted
     ) -> None:
-        session = accepted.session
+        session, timestamp = accepted.session, record.timestamp
         value = enriched.encode(accepted.type, session, update, self._config.output_case)
         headers = enriched.headers(accepted.type, session, update, record.headers)
-        if not self._fits(key, value, headers, session):
+        changed = row.encode(session)
+        if self._is_too_large(key, value, headers) or self._is_too_large(key, changed):
             self._reject(record, self._too_large(), stored)
             return
-        self._enriched.append(OutRecord(key, value, headers, record.timestamp))
-        self._store(key, session, record.timestamp)
+        self._enriched.append(OutRecord(key, value, headers, timestamp))
+        self._changed[key] = OutRecord(key, changed, _NO_HEADERS, timestamp)
         if accepted.claims is not None:
-            self._claims.make(accepted.claims, session.integration_id, record.timestamp)  # TEMPORARY
+            self._claims.make(accepted.claims, session.integration_id, timestamp)  # TEMPORARY
         if accepted.previous_state != session.state:
             self._transitions[accepted.previous_state or "none", session.state] += 1
 
     def _keep(self, record: SourceRecord, key: bytes, stored: Session | None, session: Session) -> None:
         if session is not stored:
-            if not self._row_fits(key, session):
+            changed = row.encode(session)
+            if self._is_too_large(key, changed):
                 self._reject(record, self._too_large(), stored)
                 return
-            self._store(key, session, record.timestamp)
+            self._changed[key] = OutRecord(key, changed, _NO_HEADERS, record.timestamp)
         self._unchanged += 1
 
     def _reject(self, record: SourceRecord, rejected: Rejected, stored: Session | None) -> None:
@@ -159,32 +165,18 @@ class _Work:
         self._reasons[rejected.code] += 1
 
     def _session(self, key: bytes) -> Session | None:
-        """The session as the records before this one left it. A row is decoded once in a batch."""
-        try:
-            return self._sessions[key]
-        except KeyError:
-            stored = self._rows.get(key)
-            session = self._sessions[key] = None if stored is None else row.decode(stored)
-            return session
+        """The session as the records before this one left it."""
+        changed = self._changed.get(key)
+        stored = self._rows.get(key) if changed is None else changed.value
+        return None if stored is None else row.decode(stored)
 
-    def _store(self, key: bytes, session: Session, timestamp_ms: int) -> None:
-        self._sessions[key] = session
-        self._touched[key] = timestamp_ms
-
-    def _fits(self, key: bytes, value: bytes, headers: enriched.Headers, session: Session) -> bool:
-        """Whether the enriched record and the row may be sent. A transaction with a record too large for its
-        topic would fail for ever."""
-        limits = self._config.limits
-        # A row holds less than its enriched record, but for the remembered events. Ours are the first headers.
-        bookkeeping = limits.duplicate_window * (4 * limits.event_id_length + 16)
-        bound = len(value) + 3 * len(key) + bookkeeping + 2 * RECORD_SLACK_BYTES
-        if bound <= self._config.max_record_bytes and len(headers) == enriched.OWN_HEADERS:
-            return True
-        size = len(key) + len(value) + sum(len(name) + len(text) for name, text in headers) + RECORD_SLACK_BYTES
-        return size <= self._config.max_record_bytes and self._row_fits(key, session)
-
-    def _row_fits(self, key: bytes, session: Session) -> bool:
-        return len(key) + len(row.encode(session)) + RECORD_SLACK_BYTES <= self._config.max_record_bytes
+    def _is_too_large(self, key: bytes, value: bytes, headers: enriched.Headers = _NO_HEADERS) -> bool:
+        """Whether the record is over what its topic takes: a transaction with it would fail for ever."""
+        size, limit = len(key) + len(value) + RECORD_SLACK_BYTES, self._config.max_record_bytes
+        # Headers of our own are smaller than the rest, so few records need adding up.
+        if 2 * size <= limit and len(headers) <= enriched.OWN_HEADERS:
+            return False
+        return size + sum(len(name) + len(text) for name, text in headers) > limit
 
     def _too_large(self) -> Rejected:
         limit = self._config.max_record_bytes
@@ -193,11 +185,6 @@ class _Work:
     def effects(self) -> Effects:
         """What the records taken so far change."""
         batch, config = self._batch, self._config
-        rows = {}
-        for key, timestamp_ms in self._touched.items():
-            session = self._sessions[key]
-            assert session is not None, "a touched key has a session"
-            rows[key] = OutRecord(key, row.encode(session), [], timestamp_ms)
         outcomes = ledger.Outcomes(
             accepted=len(self._enriched),
             unchanged=self._unchanged,
@@ -217,10 +204,10 @@ class _Work:
         sends = {
             config.enriched_topic: self._enriched,
             config.dead_letters_topic: self._dead_letters,
-            config.ledger_topic: [OutRecord(None, ledger.encode(entry), [], batch.records[-1].timestamp)],
+            config.ledger_topic: [OutRecord(None, ledger.encode(entry), _NO_HEADERS, batch.records[-1].timestamp)],
         }
         return Effects(
-            rows=rows | self._claims.made(),
+            rows=self._changed | self._claims.made(),
             sends={topic: records for topic, records in sends.items() if records},
             summary=BatchSummary(len(batch.records), outcomes, self._reasons, self._transitions, self._ignored_fields),
         )
