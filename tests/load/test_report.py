@@ -64,5 +64,6 @@ def test_a_missing_enriched_record_is_shown() -> None:
 def test_sums_have_all_their_digits_in_either_spelling() -> None:
     text = shown(readout(accepted=2, rejected=1), sent=3, width=140)
     assert "12,345,678,905.50000000000000000001" in text
+    assert "12,345,678,904.50000000000000000001" in text
     assert "malformed" in text
     assert "the whole record" in text

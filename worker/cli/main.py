@@ -196,7 +196,7 @@ def replay_retail(
 @with_settings
 def demo(
     settings: Settings,
-    sessions: Annotated[int, typer.Option(min=1, help="Synthetic sessions (about 5.6 events each).")] = 3_600,
+    sessions: Annotated[int, typer.Option(min=1, help="Synthetic sessions (about 5.6 events each).")] = 9_000,
     seed: Seed = 1,
     csv: Annotated[
         list[Path] | None,

@@ -128,12 +128,13 @@ def _samples(sessions: Sequence[Enriched]) -> RenderableType:
     table = _table(
         "session", "last event", "rev", "profile", "first", "items", "total", right=["rev", "items", "total"]
     )
+    table.padding = (0, 1, 0, 0)  # seven columns must leave an exact total its digits
     for session in chosen:
         table.add_row(
-            _cut(session.integration_id, 14),
+            _cut(session.integration_id, 13),
             Text(session.type, STATE_STYLES[session.state]),
             str(session.revision),
-            Text(_cut(session.profile_id, 14)) if session.profile_id else Text("anonymous", "dim"),
+            Text(_cut(session.profile_id, 13)) if session.profile_id else Text("anonymous", "dim"),
             "yes" if session.first_session else "no",
             str(session.items),
             f"{session.total:,f}",
@@ -156,14 +157,14 @@ def _in_full(sessions: Sequence[Enriched]) -> Text:
 def _dead_letters(dead_letters: Sequence[DeadLetter]) -> Table:
     """One of each of the most frequent codes, rather one that points into its record."""
     table = _table("code", "message, and where in which record")
-    table.columns[0].min_width = 20
+    table.columns[1].no_wrap = False
     examples: dict[str, DeadLetter] = {}
     for letter in dead_letters:
         if letter.code not in examples or (letter.pointer.count("/") > examples[letter.code].pointer.count("/")):
             examples[letter.code] = letter
     frequent = [code for code, _ in Counter(letter.code for letter in dead_letters).most_common(SHOWN_DEAD_LETTERS)]
     for letter in (examples[code] for code in frequent):
-        table.add_row(Text(letter.code, "yellow"), Text(letter.message, overflow="ellipsis"))
+        table.add_row(Text(letter.code, "yellow"), Text(letter.message))
         table.add_row("", Text(f"{letter.pointer or 'the whole record'}  {_cut(letter.key, 40)}", "dim"))
     return table
 
@@ -187,7 +188,7 @@ def _balance(readout: Readout, run: Run) -> Text:
             f"{len(readout.dead_letters):,} dead letters,\n  and the ledger counts {readout.events:,} events",
             "bold red",
         )
-    line.append(f"\n  in {readout.transactions:,} transactions, lag {run.lag:,}, ")
+    line.append(f"\n  lag {run.lag:,} · {readout.transactions:,} transactions · ")
     line.append(f"{run.sent / run.seconds:,.0f} events/s", "bold")
-    line.append(f" ({run.seconds:.1f} s from first sent to last committed)")
+    line.append(f", first sent to last committed ({run.seconds:.1f} s)")
     return line
