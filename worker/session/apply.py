@@ -116,13 +116,13 @@ def _accept(
     before: Session, state: State, content: Content, update: Update, limits: Limits, owner_of: OwnerOf
 ) -> Accepted:
     """The session with the new content and state, its totals, and the answer to first_session."""
-    old = before.content
-    cart_item_total, additional_cost_total, total = before.cart_item_total, before.additional_cost_total, before.total
+    old, total = before.content, before.total
+    cart_item_total, additional_cost_total = before.cart_item_total, before.additional_cost_total
     if update.cart is not None and content.cart_items != old.cart_items:
         cart_item_total = totals.cart_item_total(update.cart.prices, update.cart.quantities)
-        total = totals.total(cart_item_total, additional_cost_total)
     if update.additional_costs is not None and content.additional_costs != old.additional_costs:
         additional_cost_total = totals.additional_cost_total(update.additional_costs.prices)
+    if cart_item_total is not before.cart_item_total or additional_cost_total is not before.additional_cost_total:
         total = totals.total(cart_item_total, additional_cost_total)
     first_session, claims = before.first_session, None
     if content.profile_id != old.profile_id:

@@ -15,6 +15,8 @@ MAX_INTEGER_DIGITS: Final = 15
 MAX_FRACTION_DIGITS: Final = 20
 
 _JSON_NUMBER: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?").fullmatch
+_CANONICAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{0,19}[1-9]").fullmatch
+"""What most fractions already look like."""
 _MAX_EXPONENT_DIGITS: Final = 18
 """No text held in memory has 10^18 digits to balance a longer exponent."""
 
@@ -45,6 +47,8 @@ def free_number(text: str) -> Number | None:
 
 
 def _canonical(text: str, max_integer_digits: int) -> Number | None:
+    if _CANONICAL(text) is not None:
+        return text
     match = _JSON_NUMBER(text)
     if match is None:
         return None

@@ -5,7 +5,7 @@ No float, no rounding: the context below traps both, so a total is exact or an e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
 from typing import Final
 
@@ -27,8 +27,10 @@ def cart_item_total(prices: Sequence[Number], quantities: Sequence[int]) -> Numb
     return _text(total)
 
 
-def additional_cost_total(prices: Iterable[Number]) -> Number:
+def additional_cost_total(prices: Sequence[Number]) -> Number:
     """Σ price of the additional costs."""
+    if len(prices) == 1:
+        return prices[0]
     add = _EXACT.add
     total = _ZERO
     for price in prices:

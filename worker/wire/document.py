@@ -8,7 +8,7 @@ from the event's root to the value at fault.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -25,11 +25,10 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY: Final = msgspec.json.Decoder(list[Raw])
 _STRING: Final = msgspec.json.Decoder(str)
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
+_MESSAGE_PACK: Final = msgspec.msgpack.Encoder()
 
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ALL_BUT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_LONG_INTEGER: Final = re.compile(rb"[0-9]{19}").search
-"""Shorter integers surely fit in 64 bits."""
 
 
 class Invalid(Exception):
@@ -169,19 +168,23 @@ def free_number(text: str) -> Raw:
 _FREE: Final = msgspec.json.Decoder(float_hook=free_number)
 
 
-def canonical_text(value: Any) -> Json | None:
-    """The canonical text of a value that was decoded with `free_number` as its hook. None when an integer in
-    it might be out of bounds, which only a look at its parts can tell."""
-    text = _CANONICAL.encode(value)
-    return text if _LONG_INTEGER(text) is None else None
+def fits_64_bits(value: object) -> bool:
+    """Whether all integers in a decoded value are 64-bit, signed or unsigned: MessagePack knows no others."""
+    try:
+        _MESSAGE_PACK.encode(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def _canonical(raw: Raw, path: Path) -> Json:
     try:
-        text = canonical_text(_FREE.decode(raw))
+        value = _FREE.decode(raw)
+        if fits_64_bits(value):
+            return _CANONICAL.encode(value)
     except msgspec.ValidationError:
-        text = None
-    return _canonical_by_parts(raw, path) if text is None else text
+        pass
+    return _canonical_by_parts(raw, path)
 
 
 def _canonical_by_parts(raw: Raw, path: Path) -> Json:

@@ -77,12 +77,9 @@ _TELLING_WITHIN_BYTES: Final = 512
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
-_CANONICAL_AMOUNTS: Final = re.compile(r"(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,19}[1-9])?(?:,|$))+").fullmatch
-"""Amounts joined by commas, within bounds, not negative, and spelled as we write them."""
-
 _AMOUNT: Final = r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,20})?"
-_PLAIN_AMOUNTS: Final = re.compile(rf'(?:(?:{_AMOUNT}|"{_AMOUNT}")(?:,|$))+').fullmatch
-"""As above, but perhaps in quotes or with trailing zeros."""
+_AMOUNTS: Final = re.compile(rf'(?:(?:{_AMOUNT}|"{_AMOUNT}")(?:,|$))+').fullmatch
+"""Numbers joined by commas, within bounds and not negative, perhaps in quotes or with trailing zeros."""
 
 
 def decode(
@@ -161,9 +158,9 @@ def _update(event: _Event, value: bytes, key: bytes | None, timestamp_ms: int, i
     if costs is not None:
         additional_costs = AdditionalCosts(_ENCODER.encode(costs), prices[-len(costs) :] if costs else [])
     if body.attributes is not None:
-        attributes = _free_text(body.attributes, value) if body.attributes else b"{}"
-        if attributes is None:
+        if body.attributes and not _is_within_bounds(body.attributes, value):
             return None
+        attributes = _ENCODER.encode(body.attributes)
     return Update(
         event.integration_id,
         event.event_id,
@@ -188,21 +185,39 @@ def _settle_prices(priced: Sequence[_Item | _Cost]) -> list[Number] | None:
     if not priced:
         return []
     joined = b",".join([one.price for one in priced]).decode()
-    if _CANONICAL_AMOUNTS(joined) is not None:
+    if _AMOUNTS(joined) is None:
+        return None
+    if not _may_be_padded(joined):
         return joined.split(",")
     prices = _without_padding(joined)
-    if prices is not None:
-        for one, price in zip(priced, prices, strict=True):
-            one.price = Raw(price)
+    for one, price in zip(priced, prices, strict=True):
+        one.price = Raw(price)
     return prices
 
 
-def _without_padding(joined: str) -> list[Number] | None:
-    """Amounts without their quotes and trailing zeros. None when that does not make all of them canonical."""
-    if _PLAIN_AMOUNTS(joined) is None:
-        return None
+def _settle_measures(items: list[_Item]) -> bool:
+    """Brings the measures of all items into canonical form. False when one needs a closer look."""
+    places = [(item, name) for item in items for name in _MEASURES if getattr(item, name) is not UNSET]
+    if not places:
+        return True
+    joined = b",".join([getattr(item, name) for item, name in places]).decode()
+    if _AMOUNTS(joined) is None:
+        return False
+    if _may_be_padded(joined):
+        for (item, name), measure in zip(places, _without_padding(joined), strict=True):
+            setattr(item, name, Raw(measure))
+    return True
+
+
+def _may_be_padded(joined: str) -> bool:
+    """False: all these amounts are in canonical form."""
+    return '"' in joined or "0," in joined or joined.endswith("0")
+
+
+def _without_padding(joined: str) -> list[Number]:
+    """Amounts without their quotes and trailing zeros."""
     amounts = joined.replace('"', "").split(",")
-    return [amount.rstrip("0").rstrip(".") if "." in amount else amount for amount in amounts]
+    return [text.rstrip("0").rstrip(".") if text.endswith("0") and "." in text else text for text in amounts]
 
 
 def _cart_text(items: list[_Item], value: bytes) -> Json | None:
@@ -210,13 +225,13 @@ def _cart_text(items: list[_Item], value: bytes) -> Json | None:
     for position, item in enumerate(items):
         item.position = position
     rich = [item for item in items if _is_rich(item)]
-    if not rich:
-        return _ENCODER.encode(items)
-    if not all(map(_settle_measures, rich)):
-        return None
-    if all(item.attributes is item.adjustment is UNSET for item in rich):
-        return _ENCODER.encode(items)
-    return _free_text(items, value)
+    if rich:
+        if not _settle_measures(rich):
+            return None
+        free = [free for item in rich for free in (item.attributes, item.adjustment) if free is not UNSET]
+        if free and not _is_within_bounds(free, value):
+            return None
+    return _ENCODER.encode(items)
 
 
 def _is_rich(item: _Item) -> bool:
@@ -224,21 +239,6 @@ def _is_rich(item: _Item) -> bool:
     return not (item.weight is item.height is item.width is item.length is item.attributes is item.adjustment is UNSET)
 
 
-def _settle_measures(item: _Item) -> bool:
-    """Brings the item's measures into canonical form. False when one of them needs a closer look."""
-    names = [name for name in _MEASURES if getattr(item, name) is not UNSET]
-    if not names:
-        return True
-    joined = b",".join([getattr(item, name) for name in names]).decode()
-    if _CANONICAL_AMOUNTS(joined) is not None:
-        return True
-    measures = _without_padding(joined)
-    if measures is not None:
-        for name, measure in zip(names, measures, strict=True):
-            setattr(item, name, Raw(measure))
-    return measures is not None
-
-
-def _free_text(decoded: object, value: bytes) -> Json | None:
-    """The canonical text of what holds objects of the caller's own. None when it needs a closer look."""
-    return None if document.nests_too_deep(value) else document.canonical_text(decoded)
+def _is_within_bounds(free: object, value: bytes) -> bool:
+    """Whether objects of the caller's own keep the bounds on integers, and the event the bound on depth."""
+    return not document.nests_too_deep(value) and document.fits_64_bits(free)
