@@ -52,14 +52,14 @@ def quantities(update: dict[str, Any]) -> list[int]:
     return [each for each in found if type(each) is int]
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(updates(faults=0))
 def test_an_update_made_to_the_schema_is_fine_for_both(update: dict[str, Any]) -> None:
     value = written(update)
     assert (verdict_of_the_schema(value), verdict_of_the_decoder(value)) == ("fine", "fine")
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1500, deadline=None)
 @given(updates(faults=2))
 def test_schema_and_decoder_agree_on_every_update(update: dict[str, Any]) -> None:
     # Two of the rules beyond the schema can be met here by chance.

@@ -21,7 +21,7 @@ CASES: tuple[OutputCase, ...] = ("snake", "camel")
 
 
 @pytest.mark.parametrize("case", CASES)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(stream=st.lists(updates(faults=1), min_size=1, max_size=8))
 def test_whatever_comes_in_what_goes_out_is_as_declared(case: OutputCase, stream: list[dict[str, Any]]) -> None:
     stage = Stage(SessionsConfig(output_case=case))
