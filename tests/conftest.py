@@ -20,6 +20,13 @@ class GivenKafka:
     bootstrap_servers: str
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that uses the shared broker carries the marker `broker`, without saying so twice."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[EmbeddedKafka | GivenKafka]:
     """One broker for the whole test session, started when the first test asks for it.
@@ -33,3 +40,11 @@ def kafka() -> Iterator[EmbeddedKafka | GivenKafka]:
         return
     with EmbeddedKafka() as broker:
         yield broker
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No WORKER_* variable of whoever runs the tests reaches the test."""
+    for name in list(os.environ):
+        if name.upper().startswith("WORKER_"):
+            monkeypatch.delenv(name)

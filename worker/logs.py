@@ -2,7 +2,8 @@
 
 Ours is `structlog.get_logger(__name__)`: an event name in snake_case and fields, never a sentence with
 numbers in it. Libraries speak from WARNING on, because Faust's and aiokafka's INFO describes their own
-insides; `LOG_LEVEL=debug` lets them speak from INFO.
+insides; `LOG_LEVEL=debug` lets them speak from INFO. Never from DEBUG: there aiokafka prints each request,
+and with it the password of SASL PLAIN.
 """
 
 from __future__ import annotations

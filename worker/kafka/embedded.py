@@ -6,6 +6,7 @@ Not for production: small heaps, one machine, no authentication unless `properti
 from __future__ import annotations
 
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,13 +17,14 @@ from typing import Final, Self
 from uuid import uuid4
 
 from worker.kafka.distribution import kafka_classpath
-from worker.kafka.handshake import ask_brokers
+from worker.kafka.handshake import ask_api_versions, ask_brokers
 from worker.kafka.node import HOST, Node, Ports, free_ports
 
 START_SECONDS: Final = 90.0
 """3 s on an idle machine; a CI machine that runs three JVMs on two busy cores needs much longer."""
 STOP_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
+ANSWER_SECONDS: Final = 2.0
 MEMORY: Final = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 
 
@@ -184,10 +186,19 @@ class EmbeddedKafka:
     def _ready(self, node: Node) -> bool:
         expected = {other.number for other in self._nodes.values() if other.running and not other.paused}
         try:
-            known = ask_brokers((HOST, node.ports.internal), timeout_seconds=2.0)
+            known = ask_brokers((HOST, node.ports.internal), ANSWER_SECONDS)
+            # The client listener opens after the internal one, and fails when its port is taken.
+            if self._client_listener_has_tls():
+                socket.create_connection((HOST, node.ports.client), ANSWER_SECONDS).close()
+            else:
+                ask_api_versions((HOST, node.ports.client), None, ANSWER_SECONDS)
         except OSError:
             return False
         return expected <= known.keys()
+
+    def _client_listener_has_tls(self) -> bool:
+        protocols = self._properties.get("listener.security.protocol.map", "").split(",")
+        return "CLIENT:SSL" in protocols or "CLIENT:SASL_SSL" in protocols
 
     def _cluster_id(self) -> str:
         file = self.data_directory / "cluster.id"

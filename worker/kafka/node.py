@@ -20,7 +20,8 @@ from worker.kafka.distribution import java_executable
 
 HOST: Final = "127.0.0.1"
 PR_SET_PDEATHSIG: Final = 1
-LOG_TAIL_LINES: Final = 40
+LOG_TAIL_LINES: Final = 15
+LOG_ERRORS: Final = 8
 # Below Linux' ephemeral range (32768-60999): a port in it may be taken by an outgoing connection while its
 # node is down, and a client that retries a closed port there can even end up connected to itself.
 PORTS: Final = range(12_000, 32_000)
@@ -135,7 +136,7 @@ class Node:
         return True
 
     def failure(self, what: str) -> BrokerUnreachable:
-        """An error that says what happened and shows the end of the logs."""
+        """An error that says what happened and shows the errors and the end of the logs."""
         tails = "\n".join(_tail(path) for path in (self.log.parent / "console.log", self.log))
         return BrokerUnreachable(
             f"node {self.number} of the embedded Kafka ({HOST}:{self.ports.client}) {what}\n{tails}",
@@ -182,5 +183,8 @@ if sys.platform == "linux":
 def _tail(path: Path) -> str:
     if not path.exists():
         return ""
-    lines = path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-    return f"--- {path}\n" + "\n".join(lines)
+    lines = path.read_text(errors="replace").splitlines()
+    # A shutdown writes a hundred lines after the error that caused it; the exception is on the line below the error.
+    errors = [at for at, line in enumerate(lines) if " ERROR " in line or " FATAL " in line][:LOG_ERRORS]
+    shown = sorted({at + below for at in errors for below in (0, 1)} | set(range(len(lines))[-LOG_TAIL_LINES:]))
+    return f"--- {path}\n" + "\n".join(lines[at] for at in shown if at < len(lines))

@@ -164,19 +164,22 @@ async def create(settings: Settings) -> dict[str, bool]:
     async with _admin(settings) as admin:
         existing = await _live_topics(admin)
         missing = [d for d in declarations if d.name not in existing]
+        created: set[str] = set()
         if missing:
             requests = [NewTopic(d.name, d.partitions, d.replication_factor, topic_configs=d.configs) for d in missing]
             answer = await admin.create_topics(requests)
             for name, code, message in answer.topic_errors:
+                if code == 0:
+                    created.add(name)
                 # Two workers may be creating at once: the topic is there, which is what was asked for.
-                if code not in (0, TopicAlreadyExistsError.errno):
+                elif code != TopicAlreadyExistsError.errno:
                     raise TopicsError(
                         f"topic {name} could not be created: {message or for_code(code).__name__}",
                         "set WORKER_REPLICATION_FACTOR to at most the number of brokers, and give this user the right "
                         "to create topics.",
                     )
         await _wait_for_leaders(admin, declarations)
-    return {d.name: d in missing for d in declarations}
+    return {d.name: d.name in created for d in declarations}
 
 
 async def check(settings: Settings) -> TopicsReport:

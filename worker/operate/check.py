@@ -101,11 +101,11 @@ async def _topics(settings: Settings) -> CheckRow:
 def _state_directory(settings: Settings, cluster_id: str | None) -> CheckRow:
     path = settings.state_dir
     try:
+        _require_writable(path)
         owner = read_owner(path)
         if owner is not None:
             # Without a broker there is no cluster to compare with; the app still can be.
             check_owner(path, owner, settings.app_id, cluster_id or owner.cluster_id)
-        _require_writable(path)
         holder = _lock_holder(path)
     except StateDirectoryError as error:
         return _off("state directory", error)
@@ -117,7 +117,7 @@ def _state_directory(settings: Settings, cluster_id: str | None) -> CheckRow:
 
 
 def _require_writable(path: Path) -> None:
-    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if os.path.lexists(parent))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise StateDirectoryError(
             f"{path} cannot be used as state directory: {existing} is not a directory this user may write",

@@ -1,0 +1,65 @@
+"""Logs: one stream, JSON for machines, libraries kept quiet and secrets out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PROGRAM = """
+import logging, sys
+import structlog
+from worker import logs
+from worker.settings import load_settings
+logs.configure(load_settings({{"log_level": "{level}", "log_format": "{format}"}}))
+log = structlog.get_logger("worker.example")
+log.debug("quiet_detail")
+log.info("partition_recovered", partition=3, path=sys.prefix and __import__("pathlib").Path("/x"))
+logging.getLogger("somebody").warning("plain %s", "text")
+logging.getLogger("aiokafka.conn").debug("sasl_auth_bytes=secret")
+logging.getLogger("aiokafka.conn").info("library insides")
+logging.getLogger("aiokafka.producer.sender").warning("Got error produce response on %s, retrying. Error: %s", "t", "e")
+logging.getLogger("aiokafka.producer.sender").error("real trouble")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("went_wrong")
+"""
+
+
+def logged(level: str, log_format: str) -> str:
+    """What a process with these settings writes to stderr; stdout stays empty."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(level=level, format=log_format)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout == ""
+    return ended.stderr
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_json_is_one_object_per_line_with_the_same_keys_for_every_logger() -> None:
+    lines = [json.loads(line) for line in logged("Info", "json").splitlines()]
+    assert [line["event"] for line in lines] == ["partition_recovered", "plain text", "real trouble", "went_wrong"]
+    assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines)
+    assert (lines[0]["partition"], lines[0]["path"]) == (3, "/x")
+    assert lines[3]["exception"][0]["exc_type"] == "ZeroDivisionError"
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_debug_lets_libraries_speak_but_never_their_requests() -> None:
+    text = logged("DEBUG", "console")
+    assert "quiet_detail" in text
+    assert "library insides" in text
+    assert "secret" not in text
+    assert "retrying" not in text
+    assert "ZeroDivisionError" in text
