@@ -126,7 +126,10 @@ class Settings(BaseSettings):
         10, "After this long without a heartbeat a worker's partitions go to others.", ENGINE, ge=1, le=1800
     )
     watchdog_seconds: float = _setting(
-        120, "A worker that has work and commits nothing for so long ends itself, with all stacks in the log.", ENGINE, ge=5
+        120,
+        "A worker that has work and commits nothing for so long ends itself, with all stacks in the log.",
+        ENGINE,
+        ge=5,
     )
     compression: Compression = _setting("lz4", "Compression of outputs: none, gzip, snappy, lz4 or zstd.", ENGINE)
     output_case: Annotated[Literal["snake", "camel"], BeforeValidator(_lower)] = _setting(
