@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,9 +94,16 @@ def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
     )
 
 
+@cache
+def admin_of(bootstrap: str) -> AdminClient:
+    """One connection for all questions to a broker: making one takes longer than asking."""
+    return AdminClient({"bootstrap.servers": bootstrap})
+
+
+@cache
 def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """Partition numbers of `topic`; raises KafkaException when it does not exist."""
-    found = AdminClient({"bootstrap.servers": bootstrap}).list_topics(topic, timeout=20).topics[topic]
+    found = admin_of(bootstrap).list_topics(topic, timeout=20).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
@@ -103,9 +111,8 @@ def partitions_of(bootstrap: str, topic: str) -> list[int]:
 
 def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """The group's committed next offset per partition; partitions without one are left out."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions_of(bootstrap, topic)])
-    answer = admin.list_consumer_group_offsets([asked], require_stable=True)[group].result(timeout=20)
+    answer = admin_of(bootstrap).list_consumer_group_offsets([asked], require_stable=True)[group].result(timeout=20)
     return {tp.partition: tp.offset for tp in answer.topic_partitions or () if tp.offset >= 0 and tp.error is None}
 
 

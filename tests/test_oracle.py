@@ -422,13 +422,13 @@ def the_changelog_lacks_the_last_change_of_a_row(logs: Logs) -> None:
 
 @damage("S2", "lost", "changelog lacks the row")
 def a_changelog_row_was_deleted(logs: Logs) -> None:
-    row = logs.changelog[1][0]
+    row = next(record for record in logs.changelog[1] if record.key != POSITION_KEY)
     logs.changelog[1].append(row._replace(offset=1_000_000, value=None))
 
 
 @damage("S2", "unexpected", "no input explains")
 def the_changelog_has_a_row_of_nobody(logs: Logs) -> None:
-    logs.changelog[1].append(logs.changelog[1][0]._replace(offset=1_000_000, key=b"nobody"))
+    logs.changelog[1].append(logs.changelog[1][-1]._replace(offset=1_000_000, key=b"nobody"))
 
 
 def _set_position(logs: Logs, move: int) -> None:

@@ -10,11 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.broker.processes import WorkerProcess
-from tests.logs import TopicNames, committed_offsets, ordered, read_logs, read_stores, read_topic
+from tests.logs import TopicNames, admin_of, committed_offsets, ordered, read_logs, read_stores, read_topic
 from tests.model import WorkerRules
 from tests.oracle import Verdict, judge
 from worker.kafka.topics import declared
@@ -31,7 +30,7 @@ class Pipeline:
         self.bootstrap, self.app_id, self.directory, self.partitions = bootstrap, app_id, directory, partitions
         self.names = TopicNames.of(app_id)
         self.workers: list[WorkerProcess] = []
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = admin_of(bootstrap)
         self._targets: dict[int, int] | None = None
         self.environment = {
             "WORKER_BOOTSTRAP_SERVERS": bootstrap,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.pipeline import Pipeline
+from tests.logs import ordered, read_topic
 from worker.load.generator import generate
 
 
@@ -37,3 +38,6 @@ def test_camel_case_output_without_compression_from_small_transactions(pipeline:
     verdict = pipeline.verdict(worker).require_clean()
     assert verdict.events == sent
     assert verdict.transactions >= sent / 50
+    # The oracle's model spells as the worker does; that it is camelCase is for this line to say.
+    enriched = ordered(read_topic(pipeline.bootstrap, pipeline.names.enriched))
+    assert all(b'"integrationId"' in (r.value or b"") and b"_id" not in (r.value or b"") for r in enriched)
