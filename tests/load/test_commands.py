@@ -7,9 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -27,17 +31,27 @@ InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Countr
 
 
 def new_topic(kafka: EmbeddedKafka) -> str:
+    """A topic that can be read: a broker answers that it made one a moment before it leads its partitions."""
     name = f"load-{uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     for created in admin.create_topics([NewTopic(name, 4, 1)]).values():
         created.result(20)
-    return name
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert arrived(kafka, name) == 0
+        except KafkaException:
+            assert time.monotonic() < deadline
+        else:
+            return name
 
 
-def worker(kafka: EmbeddedKafka, topic: str, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def worker(kafka: EmbeddedKafka, topic: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m worker …`, killed when the test leaves it running."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
     environment |= {"WORKER_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "WORKER_TOPIC_UPDATES": topic}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "worker", *arguments],
         cwd=PROJECT,
         env=environment,
@@ -45,6 +59,11 @@ def worker(kafka: EmbeddedKafka, topic: str, *arguments: str) -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def arrived(kafka: EmbeddedKafka, topic: str) -> int:
