@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
+import os
 import signal
+import sys
 from typing import Final
 
 import structlog
@@ -117,14 +118,17 @@ async def _serve(app: BatchApp, stop: asyncio.Event) -> None:
 
 
 async def _stop(app: BatchApp) -> None:
-    """Ends running transactions, then Faust. Leaves after the deadline: what is committed stays committed."""
-    with contextlib.suppress(TimeoutError):
+    """Ends running transactions, then Faust. Leaves hard after the deadline: what is committed stays committed,
+    and threads of the Kafka clients that wait for a broker would hold up the interpreter's exit."""
+    try:
         async with asyncio.timeout(_STOP_SECONDS):
             await app.engine.quiesce()
             await app.stop()
             await app.engine.close()
-            return
-    logger.warning("stopped_without_broker", waited_seconds=_STOP_SECONDS)
+    except TimeoutError:
+        logger.warning("stopped_without_broker", waited_seconds=_STOP_SECONDS)
+        sys.stderr.flush()
+        os._exit(EXIT_OK)
 
 
 def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig:
