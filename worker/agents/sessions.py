@@ -89,6 +89,7 @@ class _Work:
 
     def __init__(self, config: SessionsConfig, batch: Batch, rows: RowsView) -> None:
         self._config = config
+        self._small_bytes = config.max_record_bytes // 2
         self._batch = batch
         self._rows = rows
         self._claims = PartitionClaims(rows)  # TEMPORARY, see worker.agents.claims
@@ -130,7 +131,7 @@ class _Work:
         value = enriched.encode(accepted.type, session, update, self._config.output_case)
         headers = enriched.headers(accepted.type, session, update, record.headers)
         changed = row.encode(session)
-        if self._is_too_large(key, value, headers) or self._is_too_large(key, changed):
+        if self._is_enriched_too_large(key, value, headers) or self._is_row_too_large(key, changed):
             self._reject(record, self._too_large(), stored)
             return
         self._enriched.append(OutRecord(key, value, headers, timestamp))
@@ -143,7 +144,7 @@ class _Work:
     def _keep(self, record: SourceRecord, key: bytes, stored: Session | None, session: Session) -> None:
         if session is not stored:
             changed = row.encode(session)
-            if self._is_too_large(key, changed):
+            if self._is_row_too_large(key, changed):
                 self._reject(record, self._too_large(), stored)
                 return
             self._changed[key] = OutRecord(key, changed, _NO_HEADERS, record.timestamp)
@@ -170,13 +171,16 @@ class _Work:
         stored = self._rows.get(key) if changed is None else changed.value
         return None if stored is None else row.decode(stored)
 
-    def _is_too_large(self, key: bytes, value: bytes, headers: enriched.Headers = _NO_HEADERS) -> bool:
+    def _is_enriched_too_large(self, key: bytes, value: bytes, headers: enriched.Headers) -> bool:
         """Whether the record is over what its topic takes: a transaction with it would fail for ever."""
-        size, limit = len(key) + len(value) + RECORD_SLACK_BYTES, self._config.max_record_bytes
+        size = len(key) + len(value) + RECORD_SLACK_BYTES
         # Headers of our own are smaller than the rest, so few records need adding up.
-        if 2 * size <= limit and len(headers) <= enriched.OWN_HEADERS:
+        if size <= self._small_bytes and len(headers) == enriched.OWN_HEADERS:
             return False
-        return size + sum(len(name) + len(text) for name, text in headers) > limit
+        return size + sum(len(name) + len(text) for name, text in headers) > self._config.max_record_bytes
+
+    def _is_row_too_large(self, key: bytes, changed: bytes) -> bool:
+        return len(key) + len(changed) + RECORD_SLACK_BYTES > self._config.max_record_bytes
 
     def _too_large(self) -> Rejected:
         limit = self._config.max_record_bytes

@@ -7,6 +7,7 @@ outcome, and nothing of a rejected or duplicate update remains anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from worker.session import limits as session_limits
 from worker.session import totals, transitions
 from worker.session.content import EMPTY, first_difference, merged
-from worker.session.model import Content, EventType, Limits, Session, State, Update
+from worker.session.model import Content, EventType, Limits, Number, Session, State, Update
 from worker.session.rejections import Rejected
 from worker.session.transitions import Handling
 
@@ -116,16 +117,9 @@ def _accept(
     before: Session, state: State, content: Content, update: Update, limits: Limits, owner_of: OwnerOf
 ) -> Accepted:
     """The session with the new content and state, its totals, and the answer to first_session."""
-    old, total = before.content, before.total
-    cart_item_total, additional_cost_total = before.cart_item_total, before.additional_cost_total
-    if update.cart is not None and content.cart_items != old.cart_items:
-        cart_item_total = totals.cart_item_total(update.cart.prices, update.cart.quantities)
-    if update.additional_costs is not None and content.additional_costs != old.additional_costs:
-        additional_cost_total = totals.additional_cost_total(update.additional_costs.prices)
-    if cart_item_total is not before.cart_item_total or additional_cost_total is not before.additional_cost_total:
-        total = totals.total(cart_item_total, additional_cost_total)
+    cart_item_total, additional_cost_total, total = _totals(before, content, update)
     first_session, claims = before.first_session, None
-    if content.profile_id != old.profile_id:
+    if content.profile_id != before.content.profile_id:
         owner = owner_of(content.profile_id)
         first_session = owner is None or owner == before.integration_id
         claims = content.profile_id if owner is None else None
@@ -146,6 +140,19 @@ def _accept(
     created = before.revision == 0
     event_type: EventType = "session_created" if created else transitions.EVENT_TYPES[before.state, state]
     return Accepted(session, event_type, None if created else before.state, claims)
+
+
+def _totals(before: Session, content: Content, update: Update) -> tuple[Number, Number, Number]:
+    """The totals of the new content; what did not change is not added up again."""
+    old, cart, costs = before.content, update.cart, update.additional_costs
+    new_cart = cart is not None and content.cart_items != old.cart_items
+    new_costs = costs is not None and content.additional_costs != old.additional_costs
+    if not (new_cart or new_costs):
+        return before.cart_item_total, before.additional_cost_total, before.total
+    return totals.written(
+        totals.cart_item_total(cart.prices, cart.quantities) if cart and new_cart else Decimal(before.cart_item_total),
+        totals.additional_cost_total(costs.prices) if costs and new_costs else Decimal(before.additional_cost_total),
+    )
 
 
 def _with_bookkeeping(stored: Session, update: Update, limits: Limits) -> Session:

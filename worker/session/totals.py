@@ -18,33 +18,27 @@ times as many lines as fit in a record. The context is private, so a caller's de
 _ZERO: Final = Decimal(0)
 
 
-def cart_item_total(prices: Sequence[Number], quantities: Sequence[int]) -> Number:
+def cart_item_total(prices: Sequence[Number], quantities: Sequence[int]) -> Decimal:
     """Σ price × quantity, whatever the order of the lines."""
     add_product = _EXACT.fma
     total = _ZERO
     for price, quantity in zip(prices, quantities, strict=True):
         total = add_product(Decimal(price), quantity, total)
-    return _text(total)
+    return total
 
 
-def additional_cost_total(prices: Sequence[Number]) -> Number:
+def additional_cost_total(prices: Sequence[Number]) -> Decimal:
     """Σ price of the additional costs."""
-    if len(prices) == 1:
-        return prices[0]
     add = _EXACT.add
     total = _ZERO
     for price in prices:
         total = add(total, Decimal(price))
-    return _text(total)
+    return total
 
 
-def total(cart_items: Number, additional_costs: Number) -> Number:
-    """The sum of both totals."""
-    if additional_costs == "0":
-        return cart_items
-    if cart_items == "0":
-        return additional_costs
-    return _text(_EXACT.add(Decimal(cart_items), Decimal(additional_costs)))
+def written(cart_items: Decimal, additional_costs: Decimal) -> tuple[Number, Number, Number]:
+    """Both totals and their sum as a session holds them."""
+    return _text(cart_items), _text(additional_costs), _text(_EXACT.add(cart_items, additional_costs))
 
 
 def _text(value: Decimal) -> Number:
