@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from worker.child_process import dies_with_parent
 from worker.errors import BrokerUnreachable
 from worker.kafka.distribution import java_executable
 
 HOST: Final = "127.0.0.1"
-PR_SET_PDEATHSIG: Final = 1
 LOG_TAIL_LINES: Final = 15
 LOG_ERRORS: Final = 8
 # Below Linux' ephemeral range (32768-60999): a port in it may be taken by an outgoing connection while its
@@ -114,7 +112,7 @@ class Node:
                     stderr=subprocess.STDOUT,
                     # Ctrl-C in a terminal must reach this process alone: it decides in which order things stop.
                     start_new_session=True,
-                    preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
+                    preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 - takes no lock
                 )
 
             self.process = launcher.submit(start).result()
@@ -167,17 +165,6 @@ def free_ports(count: int) -> list[int]:
             if candidate.connect_ex((HOST, port)) != 0:
                 found.add(port)
     return list(found)
-
-
-def die_with_parent() -> None:
-    """In the child, before exec: SIGKILL when the starting thread ends, however it ends (prctl(2))."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-# Looked up before the fork: after it, only what is sure to take no lock may run.
-_LIBC: Final = ctypes.CDLL(None)
-if sys.platform == "linux":
-    _LIBC.prctl  # noqa: B018 - resolves the symbol now
 
 
 def _tail(path: Path) -> str:

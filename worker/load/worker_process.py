@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
-from pydantic import SecretStr
-
+from worker.child_process import dies_with_parent, environment
 from worker.errors import WorkerError
-from worker.kafka.node import die_with_parent
-from worker.settings import ENV_PREFIX, Settings, env_name
+from worker.settings import Settings
 
 STOP_SECONDS: Final = 15.0
 LOG_TAIL_LINES: Final = 30
@@ -33,7 +31,7 @@ class WorkerProcess:
                 # Ctrl-C in a terminal must reach the demo alone: it decides in which order things stop.
                 start_new_session=True,
                 # Nor does it outlive a demo that was killed.
-                preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - takes no lock
+                preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 - takes no lock
             )
 
     @property
@@ -61,14 +59,3 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with exactly those settings, flags and defaults that were changed included."""
-    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
-    given: dict[str, str] = {}
-    for field in settings.model_fields_set:
-        value = getattr(settings, field)
-        if value is not None:
-            given[env_name(field)] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return inherited | given
