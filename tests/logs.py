@@ -97,7 +97,7 @@ def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
 @cache
 def admin_of(bootstrap: str) -> AdminClient:
     """One connection for all questions to a broker: making one takes longer than asking."""
-    return AdminClient({"bootstrap.servers": bootstrap})
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 4})
 
 
 @cache
@@ -176,6 +176,7 @@ def _reader(bootstrap: str, isolation: str = "read_committed") -> Consumer:
     return Consumer(
         {
             "bootstrap.servers": bootstrap,
+            "log_level": 4,
             "group.id": "oracle",  # never joined: partitions are assigned by hand and nothing is committed
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

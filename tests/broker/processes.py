@@ -17,13 +17,16 @@ TAIL_LINES: Final = 60
 class WorkerProcess:
     """`python -m worker run` with its own state directory and log file. It can be started again after it ended."""
 
-    def __init__(self, name: str, environment: dict[str, str], directory: Path) -> None:
+    def __init__(self, name: str, environment: dict[str, str], directory: Path, *flags: str) -> None:
         self.name = name
+        self.flags = flags
         self.state_dir = directory / f"state-{name}"
         self.log = directory / f"{name}.log"
         self.environment = environment | {"WORKER_STATE_DIR": str(self.state_dir)}
         self.expected_up = False
         """Set between `start` and a signal that ends it: a test that waits fails at once when it is down."""
+        self.may_fail = False
+        """Set by a test that makes it fail on purpose: a stack trace in its log is then no fault (S8)."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> WorkerProcess:
@@ -32,7 +35,7 @@ class WorkerProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+                [sys.executable, "-m", "worker", "run", *self.flags],
                 cwd=PROJECT,
                 env=inherited | self.environment,
                 stdin=subprocess.DEVNULL,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-
-import pytest
+from typing import Any
 
 from tests.broker.pipeline import Pipeline
 from tests.broker.poison import update
@@ -25,14 +24,16 @@ def test_input_of_every_compression_is_read(pipeline: Pipeline) -> None:
     assert pipeline.verdict(worker).require_clean().events == sent
 
 
-@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
-def test_output_of_every_compression_is_written(pipeline: Pipeline, compression: str) -> None:
+def test_output_of_every_compression_is_written(pipeline: Pipeline) -> None:
     pipeline.create_topics()
-    sent = pipeline.send(generate(sessions=60, seed=95))
-    worker = pipeline.worker(compression=compression)
-    pipeline.wait_drained()
-    worker.stop()
-    assert pipeline.verdict(worker).require_clean().events == sent
+    worker = pipeline.prepared()
+    for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd", "none")):
+        pipeline.send(generate(sessions=60, seed=95 + number))
+        worker.environment["WORKER_COMPRESSION"] = codec
+        worker.start()
+        pipeline.wait_drained()
+        worker.stop()
+    pipeline.verdict(worker).require_clean()
 
 
 def test_aborted_transactions_in_the_input_are_never_processed(pipeline: Pipeline) -> None:
@@ -98,3 +99,26 @@ def test_trace_context_of_an_update_is_on_its_output(pipeline: Pipeline) -> None
     (record,) = ordered(read_topic(pipeline.bootstrap, pipeline.names.enriched))
     assert record.headers[-2:] == traced[:2]
     assert "x-request-id" not in dict(record.headers)
+
+
+def test_strange_headers_and_timestamps_do_not_stop_the_worker(pipeline: Pipeline) -> None:
+    """Kafka allows null header values, names twice and in any script, and any time since 1970."""
+    pipeline.create_topics()
+    null: Any = None
+    headers = (("empty", null), ("twice", b"1"), ("twice", b""), ("größe", b"\x00"), ("traceparent", null))
+    times = {"1970": 1, "9999": 253_402_300_799_999, "10000": 253_402_300_800_000, "far": 2**62}
+    good = [StreamEvent("updated", name.encode(), update(name), time, headers) for name, time in times.items()]
+    bad = [event._replace(value=b"not json") for event in good]
+    dated = [
+        event._replace(value=update(event.key.decode(), occurred_at="2026-11-22T10:00:00Z"))
+        for event in good
+        if event.key is not None
+    ]
+    sent = pipeline.send([*good, *bad, *dated], stamped=True)
+    worker = pipeline.worker()
+    pipeline.wait_drained()
+    worker.stop()
+    verdict = pipeline.verdict(worker).require_clean()
+    assert verdict.events == sent
+    # Without occurred_at the record's time is the event's, and years beyond 9999 cannot be written.
+    assert verdict.outcomes == {"accepted": 4, "unchanged": 2, "rejected": 6}

@@ -36,7 +36,7 @@ def test_sigterm_under_load_exits_0_and_leaves_no_work_to_repeat(pipeline: Pipel
 @pytest.mark.parametrize("store", ["rocksdb", "memory"])
 def test_five_times_kill_9_in_mid_drain_loses_and_repeats_nothing(pipeline: Pipeline, store: str) -> None:
     pipeline.create_topics()
-    sent = pipeline.send(generate(sessions=8_000, seed=22))
+    sent = pipeline.send(generate(sessions=6_000, seed=22))
 
     worker = pipeline.worker(store=store, **SMALL_TRANSACTIONS)
     for kill in range(1, 6):
@@ -84,7 +84,7 @@ def test_a_killed_worker_with_its_state_wiped_rebuilds_it(pipeline: Pipeline) ->
 
 @pytest.mark.parametrize(
     ("offsets", "wiped"),
-    [("deleted", False), ("deleted", True), ("reset to the start", False), ("reset to the end", True)],
+    [("deleted", True), ("reset to the start", False), ("reset to the end", True)],
 )
 def test_the_position_in_the_state_wins_over_the_groups_offsets(pipeline: Pipeline, offsets: str, wiped: bool) -> None:
     """Group offsets expire, and operators reset them: neither repeats nor skips an event."""
