@@ -23,8 +23,9 @@ from worker.settings import Settings
 
 DAY_MS: Final = 86_400_000
 MIB: Final = 1024 * 1024
-DEAD_LETTER_MAX_BYTES: Final = 8 * MIB
-"""A dead letter is the rejected record as it came plus the reason: any input a broker accepts must fit."""
+DEAD_LETTER_MAX_BYTES: Final = 64 * MIB
+"""A dead letter is the rejected record as it came plus the reason. A broker limits batches as they are compressed,
+so an input of 1 MiB may hold far more once it is read; whatever fits a client's memory should fit here."""
 BROKER_DEFAULT_MAX_BYTES: Final = 1_048_588
 BATCH_OVERHEAD_BYTES: Final = 4_096
 """What a batch holding a single record adds to it, generously: the batch header and the record's varints."""
