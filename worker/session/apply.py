@@ -18,7 +18,6 @@ from worker.session import totals, transitions
 from worker.session.content import EMPTY, first_difference, merged
 from worker.session.model import Content, EventType, Limits, Number, Session, State, Update
 from worker.session.rejections import Rejected
-from worker.session.transitions import Handling
 
 OwnerOf: TypeAlias = Callable[[str], str | None]
 """profile_id → the integration_id of the session that owns the profile's claim; None while nobody does."""
@@ -81,11 +80,11 @@ def apply(stored: Session | None, update: Update, limits: Limits, owner_of: Owne
     state, handling = legal
     # 6. Content
     before = stored.content
-    after = before if handling is Handling.IGNORE else merged(before, update)
+    after = before if handling == "ignore" else merged(before, update)
     if state == stored.state:
         if after == before:
             return Unchanged(_with_bookkeeping(stored, update, limits))
-        if handling is Handling.COMPARE:
+        if handling == "compare":
             return _final(stored.state, before, after)
     return _accept(stored, state, after, update, limits, owner_of)
 

@@ -43,9 +43,10 @@ def written(cart_items: Decimal, additional_costs: Decimal) -> tuple[Number, Num
 
 def _text(value: Decimal) -> Number:
     """Canonical text of an exact sum."""
+    text = str(value)
+    if text[-1] != "0" and "E" not in text:
+        return text
     if not value:
         return "0"
-    text = str(value)
-    if "E" in text:
-        text = f"{value:f}"
+    text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from worker.session.model import EventType, State
 from worker.session.rejections import Code, Rejected
 
+Handling: TypeAlias = Literal["merge", "compare", "ignore"]
+"""What a legal request does with the body that came with it.
 
-class Handling(Enum):
-    """What a legal request does with the body that came with it."""
-
-    MERGE = "merge"
-    """The content is merged into the session."""
-    COMPARE = "compare"
-    """The session is final in this state: only a body that changes nothing is fine."""
-    IGNORE = "ignore"
-    """The state moves; the content of the body is not looked at."""
-
+merge: its content becomes the session's.
+compare: the session is final in this state, only a body that changes nothing is fine.
+ignore: the state moves, and nobody looks at the content of the body.
+"""
 
 LEGAL: Final[dict[tuple[State, State | None], tuple[State, Handling]]] = {
-    ("open", None): ("open", Handling.MERGE),
-    ("open", "open"): ("open", Handling.MERGE),
-    ("open", "closed"): ("closed", Handling.MERGE),
-    ("open", "cancelled"): ("cancelled", Handling.MERGE),
-    ("closed", None): ("closed", Handling.COMPARE),
-    ("closed", "closed"): ("closed", Handling.COMPARE),
-    ("closed", "cancelled"): ("cancelled", Handling.IGNORE),
-    ("cancelled", None): ("cancelled", Handling.COMPARE),
-    ("cancelled", "cancelled"): ("cancelled", Handling.COMPARE),
+    ("open", None): ("open", "merge"),
+    ("open", "open"): ("open", "merge"),
+    ("open", "closed"): ("closed", "merge"),
+    ("open", "cancelled"): ("cancelled", "merge"),
+    ("closed", None): ("closed", "compare"),
+    ("closed", "closed"): ("closed", "compare"),
+    ("closed", "cancelled"): ("cancelled", "ignore"),
+    ("cancelled", None): ("cancelled", "compare"),
+    ("cancelled", "cancelled"): ("cancelled", "compare"),
 }
 """(stored, requested) → (next, what happens to the body). Everything absent is an invalid transition."""
 

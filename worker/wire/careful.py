@@ -5,7 +5,7 @@ right, and a property test holds them together.
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import sha1
 from typing import Final
 
 import msgspec
@@ -96,8 +96,9 @@ def integration_id(value: bytes | None) -> bytes | None:
 
 def body_digest(value: bytes) -> bytes:
     """64 bits that stand for an event's bytes. It tells two events with one event_id apart, within a window
-    of tens of events of one session, so 64 bits are plenty."""
-    return blake2b(value, digest_size=8).digest()
+    of tens of events of one session, so 64 bits are plenty. Of the hashes at hand SHA-1 is the fastest, as
+    processors have it built in."""
+    return sha1(value).digest()[:8]
 
 
 class _Tally:

@@ -223,9 +223,11 @@ def _without_padding(joined: str) -> list[Number]:
 
 def _cart_text(items: list[_Item], value: bytes) -> Json | None:
     """The items with their positions. None when a number in them needs a closer look."""
+    rich = []
     for position, item in enumerate(items):
         item.position = position
-    rich = [item for item in items if _is_rich(item)]
+        if not (item.weight is item.height is item.width is item.length is item.attributes is item.adjustment is UNSET):
+            rich.append(item)
     if rich:
         if not _settle_measures(rich):
             return None
@@ -233,11 +235,6 @@ def _cart_text(items: list[_Item], value: bytes) -> Json | None:
         if free and not _is_within_bounds(free, value):
             return None
     return _ENCODER.encode(items)
-
-
-def _is_rich(item: _Item) -> bool:
-    """Whether the item has more than most have."""
-    return not (item.weight is item.height is item.width is item.length is item.attributes is item.adjustment is UNSET)
 
 
 def _is_within_bounds(free: object, value: bytes) -> bool:
