@@ -43,7 +43,7 @@ def written(cart_items: Decimal, additional_costs: Decimal) -> tuple[Number, Num
 
 def _text(value: Decimal) -> Number:
     """Canonical text of an exact sum."""
-    text = str(value)
+    text = _EXACT.to_sci_string(value)
     if text[-1] != "0" and "E" not in text:
         return text
     if not value:
