@@ -177,7 +177,14 @@ class Consumer(stock.Consumer):
 
     async def _fetch_and_deliver(self, wanted: set[TP]) -> None:
         generation = self.app.consumer_generation_id
-        fetched = await self._getmany(active_partitions=wanted, timeout=_FETCH_WAIT_SECONDS)
+        try:
+            fetched = await self._getmany(active_partitions=wanted, timeout=_FETCH_WAIT_SECONDS)
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+            # When a rebalance came in between, aiokafka looks for a committed offset of what is newly assigned,
+            # finds none before the group's first commit, and tells the fetch under way. The recovery will seek.
+            if generation != self.app.consumer_generation_id or not self.flow_active:
+                return
+            raise
         if not fetched:
             self._engine.note_idle_fetch()
         for aiokafka_tp, records in (fetched or {}).items():
