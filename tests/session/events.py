@@ -129,6 +129,13 @@ def spelled(style: str, session: str, envelope: dict[str, Any], body: dict[str, 
     return written(_camel(event) if style.endswith("camel") else event)
 
 
+def rewritten(sent: Sent, **envelope: Any) -> Sent:
+    """The update with other members in its envelope, in snake_case and without noise."""
+    members = sent.envelope | envelope
+    value = spelled("snake", sent.session, members, sent.body)
+    return sent._replace(value=value, envelope=members, ignored_fields=0)
+
+
 def _camel(members: dict[str, Any]) -> dict[str, Any]:
     """The event or body with its own fields in camelCase; a field already there in both spellings stays so."""
     renamed: dict[str, Any] = {}

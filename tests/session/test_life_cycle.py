@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from tests.session.events import LIMITS, SESSIONS, Sent, spelled, updates
+from tests.session.events import LIMITS, SESSIONS, Sent, rewritten, updates
 from tests.session.play import OMIT, Number, Play, Reply
 from tests.session.reference import Reference
 from worker.wire import row
@@ -156,16 +156,9 @@ class LifeOfSessions(RuleBasedStateMachine):
             assert Number(kept.total) == entity["total"]
 
 
-def rewritten(sent: Sent, **envelope: Any) -> Sent:
-    """The update with other members in its envelope, in snake_case and without noise."""
-    members = sent.envelope | envelope
-    value = spelled("snake", sent.session, members, sent.body)
-    return sent._replace(value=value, envelope=members, ignored_fields=0)
-
-
 TestLifeOfSessions = LifeOfSessions.TestCase
 TestLifeOfSessions.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=30,
     deadline=None,
     print_blob=True,
