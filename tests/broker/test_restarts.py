@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import Any
 
 import pytest
@@ -112,3 +113,23 @@ def test_the_position_in_the_state_wins_over_the_groups_offsets(pipeline: Pipeli
     pipeline.wait_until(lambda: pipeline.ledger_reached() == pipeline.targets(), "all events in the ledger")
     worker.stop()
     assert pipeline.verdict(worker).require_clean().events == len(events)
+
+
+def test_sigterm_at_any_moment_of_the_start_ends_the_worker(pipeline: Pipeline) -> None:
+    """While it joins the group, fences, restores. (Before that, while it imports, the signal just kills it.)"""
+    pipeline.create_topics()
+    pipeline.send(generate(sessions=300, seed=26))
+    worker = pipeline.worker(store="memory")
+    pipeline.wait_drained()
+    worker.stop()
+    for milliseconds in (0, 0, 0, 10, 30, 60, 100, 150, 300, 600):
+        starts = worker.output().count("worker_starting")
+        worker.start()
+        while worker.output().count("worker_starting") == starts:
+            worker.require_running()
+            time.sleep(0.001)  # finer than wait_until: the first milliseconds are the risky ones
+        time.sleep(milliseconds / 1000)  # the moment is what is tested, nothing waits for it
+        worker.sigterm()
+        code = worker.wait_exit(10)
+        assert code == 0, f"exit code {code}, {milliseconds} ms after the start\n{worker.tail()}"
+    pipeline.verdict().require_clean()
