@@ -70,7 +70,7 @@ def test_names_that_steer_the_tests_are_not_settings(monkeypatch: pytest.MonkeyP
         ("http_port", "70000", "less than or equal to 65535"),
         ("app_id", "two words", "match pattern"),
         ("store", "sqlite", "rocksdb"),
-        ("compression", "brotli", "lz4"),
+        ("compression", "brotli", "snappy"),
         ("log_level", "loud", "DEBUG"),
         ("security_protocol", "TLS", "SASL_SSL"),
         ("retention_days", "30", "not available yet"),
