@@ -68,11 +68,30 @@ def main() -> None:
 
 @app.command(epilog=EXIT_CODES)
 @with_settings
-def run(settings: Settings) -> None:
-    """Run the worker until SIGTERM or Ctrl-C."""
-    from worker.app import run_worker
+def run(
+    settings: Settings,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Worker processes in one consumer group, one per CPU core; they share the partitions.",
+        ),
+    ] = 1,
+) -> None:
+    """Run the worker until SIGTERM or Ctrl-C.
 
-    raise typer.Exit(run_worker(settings))
+    With --processes N a parent keeps N workers running, each with its own directory worker-1 … worker-N in the state
+    directory. One that crashes is started again, after 0.5 s to 30 s. All stop, and the parent exits with the code of
+    the one to blame (128 + n for signal n), when a code is 2 to 9, or when one crashes 5 times within 60 s.
+    """
+    if processes == 1:
+        from worker.app import run_worker
+
+        raise typer.Exit(run_worker(settings))
+    from worker.operate.supervisor import run_supervised
+
+    raise typer.Exit(run_supervised(settings, processes))
 
 
 @topics_app.command("create", epilog=EXIT_CODES)

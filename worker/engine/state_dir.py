@@ -3,6 +3,7 @@
 STATE_DIR/worker-state.json      format, app id, cluster id, instance id
 STATE_DIR/lock                   held (flock) while a worker runs
 STATE_DIR/<table>/<partition>/   the RocksDB stores
+STATE_DIR/worker-<n>/            the directories of `run --processes`, each like this one
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def read_owner(directory: Path) -> Owner | None:
     try:
         text = marker.read_bytes()
     except FileNotFoundError:
-        strangers = sorted(p.name for p in directory.iterdir() if p.name != LOCK) if directory.is_dir() else []
+        strangers = sorted(p.name for p in directory.iterdir() if not _expected(p)) if directory.is_dir() else []
         if strangers:
             raise StateDirectoryError(
                 f"{directory} is not empty and not a worker's state directory (it holds {strangers[0]})",
@@ -61,6 +62,11 @@ def read_owner(directory: Path) -> Owner | None:
             f"run the version that wrote it, or delete {directory}: the state is rebuilt from the changelog",
         )
     return owner
+
+
+def _expected(path: Path) -> bool:
+    """Whether this may lie in a state directory that no worker has used itself."""
+    return path.name == LOCK or (path / MARKER).is_file()
 
 
 def check_owner(directory: Path, owner: Owner, app_id: str, cluster_id: str) -> None:

@@ -98,21 +98,36 @@ async def _topics(settings: Settings) -> CheckRow:
     )
 
 
+@dataclass(frozen=True)
+class StateFacts:
+    """A state directory this worker may use. `instance_id` and `holder` (a process id) are empty when there is none."""
+
+    instance_id: str
+    holder: str
+
+
+def require_usable_state(path: Path, app_id: str, cluster_id: str | None) -> StateFacts:
+    """What is in a state directory, and who holds it. Raises StateDirectoryError when this app cannot use it.
+
+    `cluster_id` None compares no cluster. A holder is no error here: it may be about to end.
+    """
+    _require_writable(path)
+    owner = read_owner(path)
+    if owner is not None:
+        check_owner(path, owner, app_id, cluster_id or owner.cluster_id)
+    return StateFacts(owner.instance_id if owner is not None else "", _lock_holder(path))
+
+
 def _state_directory(settings: Settings, cluster_id: str | None) -> CheckRow:
     path = settings.state_dir
     try:
-        _require_writable(path)
-        owner = read_owner(path)
-        if owner is not None:
-            # Without a broker there is no cluster to compare with; the app still can be.
-            check_owner(path, owner, settings.app_id, cluster_id or owner.cluster_id)
-        holder = _lock_holder(path)
+        facts = require_usable_state(path, settings.app_id, cluster_id)
     except StateDirectoryError as error:
         return _off("state directory", error)
-    warning = f"in use by a running worker (process {holder}); a second one needs its own" if holder else ""
+    warning = f"in use by a running worker (process {facts.holder}); a second one needs its own" if facts.holder else ""
     found = f"{path} does not exist yet, and can be made"
     if path.is_dir():
-        found = f"{path}, instance {owner.instance_id}" if owner is not None else f"{path}, empty"
+        found = f"{path}, instance {facts.instance_id}" if facts.instance_id else f"{path}, empty"
     return CheckRow("state directory", True, found, warning=warning)
 
 
