@@ -7,6 +7,7 @@ from the event's root to the value at fault.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -27,7 +28,8 @@ _STRING: Final = msgspec.json.Decoder(str)
 _CANONICAL: Final = msgspec.json.Encoder(order="deterministic")
 _MESSAGE_PACK: Final = msgspec.msgpack.Encoder()
 
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
+"""Strings, also one that never ends: a pattern that refused it would look again from each quote inside."""
 _ALL_BUT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -184,25 +186,33 @@ def _canonical(raw: Raw, path: Path) -> Json:
             return _CANONICAL.encode(value)
     except msgspec.ValidationError:
         pass
-    return _canonical_by_parts(raw, path)
+    # Some number is out of bounds. This parser is slower, but lets a number through to be found where it is; and
+    # a member that is there twice counts as its last.
+    value = json.loads(bytes(raw), parse_int=_free_number_or_marker, parse_float=_free_number_or_marker)
+    place = _first_out_of_bounds(value, path)
+    if place is not None:
+        raise _out_of_bounds(place)
+    return _CANONICAL.encode(value)
 
 
-def _canonical_by_parts(raw: Raw, path: Path) -> Json:
-    """As `_canonical`, descending to the value that is out of bounds if there is one."""
-    match kind(raw):
-        case "object":
-            members = _OBJECT.decode(raw)
-            return _CANONICAL.encode({name: Raw(_canonical(part, (*path, name))) for name, part in members.items()})
-        case "array":
-            parts = _ARRAY.decode(raw)
-            return _CANONICAL.encode([Raw(_canonical(part, (*path, index))) for index, part in enumerate(parts)])
-        case "number":
-            number = canonical.free_number(bytes(raw).decode())
-            if number is None:
-                raise _out_of_bounds(path)
-            return number.encode()
-        case _:
-            return _CANONICAL.encode(_FREE.decode(raw))
+class _OutOfBounds:
+    """Stands in a parsed document for a number that is out of bounds."""
+
+
+def _free_number_or_marker(text: str) -> Raw | _OutOfBounds:
+    number = canonical.free_number(text)
+    return _OutOfBounds() if number is None else Raw(number)
+
+
+def _first_out_of_bounds(value: object, path: Path) -> Path | None:
+    if isinstance(value, _OutOfBounds):
+        return path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        place = _first_out_of_bounds(part, (*path, name))
+        if place is not None:
+            return place
+    return None
 
 
 def _out_of_bounds(path: Path) -> Invalid:
