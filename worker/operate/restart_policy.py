@@ -6,10 +6,13 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-from worker.errors import EngineFailure
+from worker.errors import BrokerUnreachable, EngineFailure
 
 HOPELESS_CODES: Final = range(2, 10)
 """Exit codes of a worker that meet the same obstacle until somebody acts: see worker/errors.py."""
+
+OUTAGE_CODE: Final = BrokerUnreachable.exit_code
+"""Among them, but the supervisor reached the broker before it started anything: this one passes with the outage."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,11 @@ class RestartPolicy:
     def after(self, history: History, ended: Ended) -> Restart | GiveUp:
         """What to do about a process with this history that ended unasked, whatever its code.
 
-        Codes 2 to 9 give up at once. All others are crashes, 0 too: nobody had asked it to stop.
+        Codes 2 to 9 give up at once, but for an outage of the broker, which is waited for however long it takes.
+        All others are crashes, 0 too: nobody had asked it to stop.
         """
+        if ended.code == OUTAGE_CODE:
+            return Restart(self.longest_delay_seconds / 4, history)
         if ended.code in HOPELESS_CODES:
             return GiveUp(
                 ended.exit_code,
