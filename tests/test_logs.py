@@ -25,6 +25,8 @@ logging.getLogger("aiokafka.conn").debug("sasl_auth_bytes=secret")
 logging.getLogger("aiokafka.conn").info("library insides")
 logging.getLogger("aiokafka.producer.sender").warning("Got error produce response on %s, retrying. Error: %s", "t", "e")
 logging.getLogger("aiokafka.producer.sender").error("real trouble")
+for node in range(500):
+    logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", node)
 try:
     1 / 0
 except ZeroDivisionError:
@@ -47,12 +49,18 @@ def logged(level: str, log_format: str) -> str:
 
 
 @pytest.mark.usefixtures("no_settings")
-def test_json_is_one_object_per_line_with_the_same_keys_for_every_logger() -> None:
+def test_json_is_one_object_per_line_with_the_same_keys_for_every_logger_and_repeats_are_left_out() -> None:
     lines = [json.loads(line) for line in logged("Info", "json").splitlines()]
-    assert [line["event"] for line in lines] == ["partition_recovered", "plain text", "real trouble", "went_wrong"]
+    assert [line["event"] for line in lines] == [
+        "partition_recovered",
+        "plain text",
+        "real trouble",
+        "Unable connect to node with id 0",
+        "went_wrong",
+    ]
     assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines)
     assert (lines[0]["partition"], lines[0]["path"]) == (3, "/x")
-    assert lines[3]["exception"][0]["exc_type"] == "ZeroDivisionError"
+    assert lines[4]["exception"][0]["exc_type"] == "ZeroDivisionError"
 
 
 @pytest.mark.usefixtures("no_settings")

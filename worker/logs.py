@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from worker.child_process import PROCESS_NAME_VARIABLE
 from worker.settings import Settings
 
 LIBRARIES: Final = ("aiokafka", "faust", "mode", "asyncio", "kafka")
+REPEAT_SECONDS: Final = 10.0
 
 
 class _HarmlessRetries(logging.Filter):
@@ -30,6 +32,31 @@ class _HarmlessRetries(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING or "retrying" not in str(record.msg)
+
+
+class _Repeats(logging.Filter):
+    """Lets one and the same complaint of a library through once in ten seconds, with the number left out.
+
+    While a broker is away aiokafka says so hundreds of times a second, from each of its connections.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._let_through: dict[tuple[str, object], float] = {}
+        self._left_out: Counter[tuple[str, object]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in LIBRARIES:
+            return True
+        complaint = (record.name, record.msg)  # the template: the same for all partitions and nodes
+        if record.created - self._let_through.get(complaint, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            self._left_out[complaint] += 1
+            return False
+        self._let_through[complaint] = record.created
+        left_out = self._left_out.pop(complaint, 0)
+        if left_out:
+            record.similar_left_out = left_out
+        return True
 
 
 def configure(settings: Settings) -> None:
@@ -60,6 +87,7 @@ def configure(settings: Settings) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
