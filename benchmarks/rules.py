@@ -113,7 +113,8 @@ def report(name: str, events: Sequence[SourceEvent]) -> None:
     rows = [row.encode(out.session) for out, _ in accepted]
     size = sum(len(event.value or b"") for event in events) / count
     print(
-        f"{name}: {count} events of {size:.0f} bytes, {len(accepted)} accepted, rows of {sum(map(len, rows)) / len(rows):.0f}"
+        f"{name}: {count} events of {size:.0f} bytes, {len(accepted)} accepted, "
+        f"rows of {sum(map(len, rows)) / len(rows):.0f}"
     )
     stages: dict[str, Callable[[], object]] = {
         "handler, all of it": lambda: fold(handler, events),

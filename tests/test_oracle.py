@@ -63,9 +63,7 @@ def process(source: Mapping[int, list[Record]], seed: int) -> Logs:
     """What a worker leaves behind that handles `source` in batches of random sizes and never fails."""
     rng = random.Random(seed)
     handler = SessionsHandler(
-        SessionsConfig(
-            SETTINGS.topic_enriched, SETTINGS.topic_dead_letters, SETTINGS.topic_ledger, limits_of(SETTINGS)
-        )
+        SessionsConfig(SETTINGS.topic_enriched, SETTINGS.topic_dead_letters, SETTINGS.topic_ledger, limits_of(SETTINGS))
     )
     topics = {name: Topic() for name in SETTINGS.topic_names().values()}
     committed, stores = {}, {}

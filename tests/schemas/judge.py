@@ -111,9 +111,7 @@ def check_enriched(value: bytes, headers: Headers, key: bytes | None = None) -> 
 
 
 _SNAKE: Final = {
-    name: name
-    for place in documents.fields(documents.schema(documents.ENRICHED))
-    for name in [place.path[-1]]
+    name: name for place in documents.fields(documents.schema(documents.ENRICHED)) for name in [place.path[-1]]
 }
 _CAMEL: Final = {name: documents.camel(name) for name in _SNAKE}
 

@@ -86,8 +86,6 @@ def test_a_damaged_enriched_value_is_found(good: str, bad: str) -> None:
         judge.check_enriched(damaged.encode(), HEADERS, KEY)
 
 
-
-
 @pytest.mark.parametrize("position", range(6))
 def test_a_missing_or_wrong_enriched_header_is_found(position: int) -> None:
     without = HEADERS[:position] + HEADERS[position + 1 :]
