@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from decimal import Decimal
 from typing import Any, Final
 
 import pytest
@@ -14,7 +13,7 @@ from tests.schemas.stage import Answer, Stage
 from tests.wire import strict_json
 from tests.wire.hostile import ANY_JSON, NOISE, damaged, plausible
 from worker.agents.sessions import SessionsConfig
-from worker.session.model import Limits, Update
+from worker.session.model import Limits
 from worker.session.rejections import CODES, Rejected
 from worker.wire import document
 from worker.wire.update import decode
@@ -49,6 +48,11 @@ HOSTILE: Final = {
     + b'{"a":' * 2000
     + b"1"
     + b"}" * 2002,
+    "attributes 101 deep": b'{"customer_session":{"attributes":'
+    + b'{"a":' * 99
+    + b"1"
+    + b"}" * 100
+    + b',"integration_id":"o"}',
     "opened 100,000 times": b"[" * 100_000,
     "opened as objects": b'{"a":' * 100_000,
     "a number of 100,000 digits": valid(f'"sequence":{"9" * 100_000},'),
@@ -140,49 +144,6 @@ def test_of_what_breaks_parsers_malformed_is_what_a_strict_parser_refuses(name: 
     assert refused == (not is_an_event(HOSTILE[name]))
 
 
-AMOUNTS: Final = ("price", "weight", "height", "width", "length")
-ITEM: Final = ("name", "sku", "quantity", *AMOUNTS, "category", "attributes", "adjustment")
-
-
-def as_kept(item: dict[str, Any], position: int) -> dict[str, Any]:
-    """A cart item as it is to be kept: our members, quoted amounts as numbers, the position set."""
-    ours = {name: item[name] for name in ITEM if name in item}
-    numbers = {name: strict_json.Number(ours[name]) for name in AMOUNTS if name in ours}
-    kept: dict[str, Any] = strict_json.typed(ours | numbers | {"position": strict_json.Number(position)})
-    return kept
-
-
-@settings(max_examples=250, deadline=None)
-@given(plausible(faults=0), st.booleans())
-def test_every_value_that_is_kept_is_the_one_that_was_sent(value: bytes, negative: bool) -> None:
-    update = decode(value, None, NOW_MS, may_be_negative=negative)
-    assert isinstance(update, Update), update
-    said = strict_json.read(value)
-    body = said.get("customer_session", said.get("customerSession"))
-    items, costs = (
-        body.get(snake, body.get(camel))
-        for snake, camel in (("cart_items", "cartItems"), ("additional_costs", "additionalCosts"))
-    )
-    if body.get("attributes") is None:
-        assert update.attributes is None
-    else:
-        assert strict_json.read_typed(update.attributes) == strict_json.typed(body["attributes"])
-    if items is None:
-        assert update.cart is None
-    else:
-        assert update.cart is not None
-        expected = [as_kept(item, position) for position, item in enumerate(items)]
-        assert strict_json.read_typed(update.cart.text) == expected
-        assert [Decimal(price) for price in update.cart.prices] == [item["price"] for item in expected]
-        assert list(update.cart.quantities) == [item["quantity"] for item in expected]
-    if costs is None:
-        assert update.additional_costs is None
-    else:
-        assert update.additional_costs is not None
-        prices = {name: {"price": Decimal(cost["price"])} for name, cost in costs.items()}
-        assert strict_json.read_typed(update.additional_costs.text) == prices
-
-
 def test_the_time_for_a_value_grows_with_its_length() -> None:
     # A string that is never closed, full of escaped quotes, behind enough brackets to make somebody count them.
     # Milliseconds are plenty; at the square of the length it is seconds here, and hours at a megabyte.
@@ -190,3 +151,22 @@ def test_the_time_for_a_value_grows_with_its_length() -> None:
     started = time.process_time()
     decode(value, None, NOW_MS)
     assert time.process_time() - started < 0.2
+
+
+LONG: Final = "é" * 1990
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"additional_costs":{"a/b~c":{"price":"x"}}}', "/customer_session/additional_costs/a~1b~0c/price"),
+        ('{"additional_costs":{"":{"price":"x"}}}', "/customer_session/additional_costs//price"),
+        ('{"additionalCosts":{"~1":{}}}', "/customer_session/additionalCosts/~01/price"),
+        ('{"attributes":{"cart_items":[{"/":1e99}]}}', "/customer_session/attributes/cart_items/0/~1"),
+        ('{"coupon_codes":["A"],"couponCodes":["B"]}', "/customer_session/coupon_codes"),
+        (f'{{"additional_costs":{{"{LONG}":{{}}}}}}', "/customer_session/additional_costs"),  # too long to point at
+    ],
+)
+def test_a_pointer_names_the_place_as_the_producer_wrote_it(body: str, pointer: str) -> None:
+    answer = play(valid("").replace(b"{}", body.encode()), b"order-1")
+    assert answer.reason["dead_letter.pointer"] == pointer
