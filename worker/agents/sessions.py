@@ -89,6 +89,7 @@ class _Work:
 
     def __init__(self, config: SessionsConfig, batch: Batch, rows: RowsView) -> None:
         self._config = config
+        self._limits = config.limits
         self._small_bytes = config.max_record_bytes // 2
         self._batch = batch
         self._rows = rows
@@ -104,7 +105,7 @@ class _Work:
 
     def take(self, record: SourceRecord) -> None:
         """One record, to its one outcome."""
-        limits = self._config.limits
+        limits = self._limits
         update = decode(record.value, record.key, record.timestamp, may_be_negative=limits.allow_negative_prices)
         if isinstance(update, Rejected):
             key = key_spoken_of(record.value, record.key)
@@ -131,7 +132,7 @@ class _Work:
         value = enriched.encode(accepted.type, session, update, self._config.output_case)
         headers = enriched.headers(accepted.type, session, update, record.headers)
         changed = row.encode(session)
-        if self._is_enriched_too_large(key, value, headers) or self._is_row_too_large(key, changed):
+        if not self._fit(key, value, headers, changed):
             self._reject(record, self._too_large(), stored)
             return
         self._enriched.append(OutRecord(key, value, headers, timestamp))
@@ -144,7 +145,7 @@ class _Work:
     def _keep(self, record: SourceRecord, key: bytes, stored: Session | None, session: Session) -> None:
         if session is not stored:
             changed = row.encode(session)
-            if self._is_row_too_large(key, changed):
+            if not self._row_fits(key, changed):
                 self._reject(record, self._too_large(), stored)
                 return
             self._changed[key] = OutRecord(key, changed, _NO_HEADERS, record.timestamp)
@@ -171,16 +172,20 @@ class _Work:
         stored = self._rows.get(key) if changed is None else changed.value
         return None if stored is None else row.decode(stored)
 
-    def _is_enriched_too_large(self, key: bytes, value: bytes, headers: enriched.Headers) -> bool:
-        """Whether the record is over what its topic takes: a transaction with it would fail for ever."""
-        size = len(key) + len(value) + RECORD_SLACK_BYTES
+    def _fit(self, key: bytes, value: bytes, headers: enriched.Headers, changed: bytes) -> bool:
+        """Whether the topics take the enriched record and the row: a transaction with a record that is too large
+        would fail for ever."""
         # Headers of our own are smaller than the rest, so few records need adding up.
-        if size <= self._small_bytes and len(headers) == enriched.OWN_HEADERS:
-            return False
-        return size + sum(len(name) + len(text) for name, text in headers) > self._config.max_record_bytes
+        if (
+            len(key) + len(value) + len(changed) + RECORD_SLACK_BYTES <= self._small_bytes
+            and len(headers) == enriched.OWN_HEADERS
+        ):
+            return True
+        size = len(key) + len(value) + sum(len(name) + len(text) for name, text in headers) + RECORD_SLACK_BYTES
+        return size <= self._config.max_record_bytes and self._row_fits(key, changed)
 
-    def _is_row_too_large(self, key: bytes, changed: bytes) -> bool:
-        return len(key) + len(changed) + RECORD_SLACK_BYTES > self._config.max_record_bytes
+    def _row_fits(self, key: bytes, changed: bytes) -> bool:
+        return len(key) + len(changed) + RECORD_SLACK_BYTES <= self._config.max_record_bytes
 
     def _too_large(self) -> Rejected:
         limit = self._config.max_record_bytes
