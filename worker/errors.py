@@ -40,6 +40,12 @@ class TopicsError(WorkerError):
     exit_code = 2
 
 
+class NotVerifiable(WorkerError):
+    """The input cannot be folded once more: its oldest records are gone, or a transaction stays open."""
+
+    exit_code = 2
+
+
 class BrokerUnreachable(WorkerError):
     """No broker answered within the connection timeout, or it refused the credentials."""
 

@@ -139,6 +139,29 @@ def check(settings: Settings, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
+@with_settings
+def verify(
+    settings: Settings,
+    show_payload: Annotated[
+        bool,
+        typer.Option(
+            "--show-payload", help="Show what customers sent in the records that differ; else digests and field names."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the input once more with the pure rules and compare all that the workers wrote; exit code 1 when a record
+    differs, 2 when the input no longer reaches back to where the work began.
+
+    Reads only, also beside running workers. Give it the settings the workers run with: they decide what is expected.
+    """
+    from worker.app import sessions_config
+    from worker.cli import verification
+
+    raise typer.Exit(verification.run(settings, sessions_config(settings), show_payload=show_payload, as_json=as_json))
+
+
+@app.command(epilog=EXIT_CODES)
 def kafka(
     nodes: Annotated[int, typer.Option(min=1, max=3, help="Brokers in the cluster.")] = 1,
     port: Annotated[

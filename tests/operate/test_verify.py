@@ -1,0 +1,360 @@
+"""`verify` on what a real worker left in a real Kafka: silent when all is right, and it names every kind of damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.cimpl import NewTopic
+
+from tests.broker.pipeline import Pipeline
+from tests.broker.processes import PROJECT, WorkerProcess
+from tests.logs import ByPartition, Record, admin_of, end_offsets, ordered, read_topic
+from worker.app import sessions_config
+from worker.cli import verification
+from worker.errors import NotVerifiable
+from worker.kafka.embedded import EmbeddedKafka
+from worker.kafka.topics import declared
+from worker.load.generator import generate
+from worker.settings import Settings
+
+POSITION_KEY = b"\xff\x00position"
+PARTITION = 1
+"""Where the damage is done; every partition has hundreds of records."""
+
+
+class Installation(NamedTuple):
+    """What a worker left behind, and all of it as read by another client."""
+
+    pipeline: Pipeline
+    updates: int
+    topics: dict[str, ByPartition]
+
+
+@pytest.fixture(scope="module")
+def installation(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One run of one worker, in small transactions."""
+    pipeline = Pipeline(kafka.bootstrap_servers, f"verify-{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("verify"))
+    pipeline.create_topics()
+    sent = pipeline.send(generate(sessions=300, seed=51))
+    work_off(pipeline, batch_max_records=200).stop()
+    yield Installation(pipeline, sent, {topic: read_topic(pipeline.bootstrap, topic) for topic in pipeline.names})
+    pipeline.destroy()
+
+
+def work_off(pipeline: Pipeline, *, batch_max_records: int = 2000) -> WorkerProcess:
+    """A worker that has worked off what was sent. The ledger tells so: on a broker as fresh as this one may be, the
+    group's coordinator does not answer yet."""
+    worker = pipeline.worker(batch_max_records=batch_max_records)
+    pipeline.wait_until(lambda: "ready" in worker.output(), "the worker is ready")
+    pipeline.wait_until(lambda: pipeline.ledger_reached() == pipeline.targets(), "all updates are in the ledger")
+    return worker
+
+
+def verify(settings: Settings, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    """The command's exit code and what it prints with --json."""
+    code = verification.run(settings, sessions_config(settings), show_payload=False, as_json=True)
+    return code, json.loads(capsys.readouterr().out)
+
+
+def command(pipeline: Pipeline, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command as people run it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
+    given = {f"WORKER_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "verify", *arguments],
+        cwd=PROJECT,
+        env=kept | pipeline.environment | given | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+# ---------------------------------------------------------------------- nothing is wrong
+
+
+def test_a_run_agrees_and_the_counts_are_those_of_the_topics(installation: Installation) -> None:
+    pipeline, names = installation.pipeline, installation.pipeline.names
+    before = {topic: end_offsets(pipeline.bootstrap, topic) for topic in names}
+    ended = command(pipeline, "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["agrees"] is True
+    assert told["first"] is None
+    assert told["updates"] == installation.updates
+    compared = {topic["topic"]: (topic["compared"], topic["differences"]) for topic in told["topics"]}
+    assert compared == {topic: (len(ordered(installation.topics[topic])), 0) for topic in names[1:]}
+    assert told["outcomes"]["rejected"] == sum(told["reasons"].values()) > 0
+    assert {topic: end_offsets(pipeline.bootstrap, topic) for topic in names} == before, "verify wrote something"
+
+
+def test_an_installation_that_never_ran_agrees(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.create_topics()
+    pipeline.send(generate(sessions=20, seed=52))
+    code, told = verify(pipeline.settings, capsys)
+    assert (code, told["updates"], told["agrees"]) == (0, 0, True)
+
+
+def test_it_agrees_under_load_while_compaction_removes_old_revisions(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _create_topics_compacted_eagerly(pipeline)
+    sent = pipeline.send(generate(sessions=100, seed=55))
+    work_off(pipeline, batch_max_records=100)
+    runs: list[dict[str, int]] = []
+    with _load(pipeline):
+        deadline = time.monotonic() + 60
+        while len(runs) < 3 or "compacted" not in runs[-1]:
+            assert time.monotonic() < deadline, f"nothing was compacted: {runs}"
+            code, told = verify(pipeline.settings, capsys)
+            assert code == 0, told["first"]
+            runs.append({"updates": told["updates"]} | told["topics"][0]["left_out"])
+    assert runs[0]["updates"] >= sent
+    assert [run["updates"] for run in runs] == sorted({run["updates"] for run in runs}), "no load between the runs"
+
+
+def _create_topics_compacted_eagerly(pipeline: Pipeline) -> None:
+    """The declared topics; segments of a second, cleaned at every pass of the cleaner."""
+    eager = {"segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01"}
+    topics = [
+        NewTopic(topic.name, topic.partitions, topic.replication_factor, config=topic.configs | eager)
+        for topic in declared(pipeline.settings)
+    ]
+    for created in admin_of(pipeline.bootstrap).create_topics(topics, operation_timeout=20).values():
+        created.result(timeout=20)
+
+
+class _load:  # noqa: N801  # read as a verb: with _load(pipeline):
+    """Updates without end from another thread, some hundred a second, for as long as the block runs."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _send(self) -> None:
+        producer = self._pipeline.producer()
+        for event in generate(sessions=None, seed=53):
+            self._pipeline.send_one(producer, event)
+            if self._stop.wait(0.002):
+                break
+        producer.flush(20)
+
+
+# ---------------------------------------------------------------------- something is
+
+
+class Damage(NamedTuple):
+    """What is done to the records of one partition of one topic, and how verify must tell it."""
+
+    topic: str
+    """Which of the five, by the field of TopicNames."""
+    do: Callable[[list[Record]], tuple[list[Record], Record]]
+    """Gives the damaged records, and the one that verify must name."""
+    kind: str
+    says: str
+    names_offset: bool = True
+    """Whether the record is still there, so that it has an offset."""
+
+
+def _changed(record: Record, old: bytes, new: bytes) -> Record:
+    assert record.value is not None
+    assert old in record.value
+    return record._replace(value=record.value.replace(old, new, 1))
+
+
+def _middle(records: list[Record]) -> int:
+    return len(records) // 2
+
+
+def _change_middle(old: bytes, new: bytes) -> Callable[[list[Record]], tuple[list[Record], Record]]:
+    def do(records: list[Record]) -> tuple[list[Record], Record]:
+        at = _middle(records)
+        changed = _changed(records[at], old, new)
+        return [*records[:at], changed, *records[at + 1 :]], changed
+
+    return do
+
+
+def _drop_middle(records: list[Record]) -> tuple[list[Record], Record]:
+    at = _middle(records)
+    return [*records[:at], *records[at + 1 :]], records[at]
+
+
+def _drop_last(records: list[Record]) -> tuple[list[Record], Record]:
+    return records[:-1], records[-1]
+
+
+def _repeat_middle_at_the_end(records: list[Record]) -> tuple[list[Record], Record]:
+    again = records[_middle(records)]
+    return [*records, again], again
+
+
+def _add_foreign(records: list[Record]) -> tuple[list[Record], Record]:
+    foreign = records[-1]._replace(key=b"nobody")
+    return [*records, foreign], foreign
+
+
+def _change_header(records: list[Record]) -> tuple[list[Record], Record]:
+    at = _middle(records)
+    headers = tuple((name, b"stale" if name == "dead_letter.code" else text) for name, text in records[at].headers)
+    changed = records[at]._replace(headers=headers)
+    return [*records[:at], changed, *records[at + 1 :]], changed
+
+
+def _later_timestamp(records: list[Record]) -> tuple[list[Record], Record]:
+    at = _middle(records)
+    changed = records[at]._replace(timestamp=records[at].timestamp + 1)
+    return [*records[:at], changed, *records[at + 1 :]], changed
+
+
+def _last_row(records: list[Record]) -> int:
+    """The latest record of some session, so that compaction would leave it."""
+    return max(i for i, record in enumerate(records) if not (record.key or b"").startswith(b"\xff"))
+
+
+def _change_row(records: list[Record]) -> tuple[list[Record], Record]:
+    at = _last_row(records)
+    changed = _changed(records[at], b"order-", b"Order-")
+    return [*records[:at], changed, *records[at + 1 :]], changed
+
+
+def _drop_row(records: list[Record]) -> tuple[list[Record], Record]:
+    gone = records[_last_row(records)]
+    return [record for record in records if record.key != gone.key], gone
+
+
+def _move_position(records: list[Record]) -> tuple[list[Record], Record]:
+    at = max(i for i, record in enumerate(records) if record.key == POSITION_KEY)
+    held = json.loads(records[at].value or b"")
+    changed = records[at]._replace(value=json.dumps(held | {"offset": held["offset"] - 1}).encode())
+    return [*records[:at], changed, *records[at + 1 :]], changed
+
+
+DAMAGES = {
+    "a changed byte in an output": Damage(
+        "enriched", _change_middle(b'"first_session":', b'"first_Session":'), "different", "not what the input leads to"
+    ),
+    "an output with another timestamp": Damage("enriched", _later_timestamp, "different", "not what the input"),
+    "the latest output of a session missing": Damage("enriched", _drop_last, "missing", "keeps the latest", False),
+    "an older output missing": Damage("enriched", _drop_middle, "missing", "is not there", False),
+    "an output there twice": Damage("enriched", _repeat_middle_at_the_end, "unexpected", "stands behind revision"),
+    "an output of no session": Damage("enriched", _add_foreign, "unexpected", "no accepted update"),
+    "a wrong count in the ledger": Damage(
+        "ledger", _change_middle(b'"records":', b'"records":1'), "different", "not what they lead to"
+    ),
+    "a ledger record missing": Damage("ledger", _drop_middle, "missing", "no range holds", False),
+    "the last ledger record missing": Damage("ledger", _drop_last, "missing", "no range holds", False),
+    "a ledger record there twice": Damage("ledger", _repeat_middle_at_the_end, "unexpected", "overlaps"),
+    "a dead letter missing": Damage("dead_letters", _drop_middle, "missing", "not there", False),
+    "a dead letter there twice": Damage("dead_letters", _repeat_middle_at_the_end, "unexpected", "twice"),
+    "a dead letter with another reason": Damage("dead_letters", _change_header, "different", "not the rejected"),
+    "a changed row": Damage("changelog", _change_row, "different", "the stored session is not"),
+    "a row missing": Damage("changelog", _drop_row, "missing", "the stored session is not there", False),
+    "a row of no session": Damage("changelog", _add_foreign, "unexpected", "no record of the input"),
+    "another position": Damage("changelog", _move_position, "different", "the position record says"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found_and_the_record_named(
+    installation: Installation, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage = DAMAGES[name]
+    settings, culprit, topic = damaged_copy(installation, damage)
+    code, told = verify(settings, capsys)
+    assert code == 1
+    first = told["first"]
+    assert (first["kind"], first["topic"], first["partition"]) == (damage.kind, topic, PARTITION), first
+    assert damage.says in first["text"]
+    assert told["differing_records"] == len(told["differences"]) == 1, told["differences"]
+    assert {one["topic"] for one in told["topics"] if one["differences"]} == {topic}
+    if damage.names_offset:
+        in_copy = read_topic(installation.pipeline.bootstrap, topic)[PARTITION]
+        found = next(record for record in in_copy if record.offset == first["offset"])
+        assert (found.key, found.value, found.headers) == (culprit.key, culprit.value, culprit.headers)
+    if culprit.key is not None and culprit.key != POSITION_KEY:
+        assert first["key"] == repr(culprit.key.decode())
+    if first["expected"] is not None and damage.topic != "ledger":
+        assert "order-" not in first["expected"] + str(first["found"]), "payload is shown without being asked for"
+
+
+def damaged_copy(installation: Installation, damage: Damage) -> tuple[Settings, Record, str]:
+    """The installation with one topic copied, damaged in one place. Also: the damaged record, the copy's name."""
+    pipeline = installation.pipeline
+    original = getattr(pipeline.names, damage.topic)
+    suffix = uuid.uuid4().hex[:8]
+    if damage.topic == "changelog":  # its name follows from the app id
+        changes = {"app_id": f"{pipeline.app_id}-{suffix}"}
+        copy = f"{changes['app_id']}-sessions-changelog"
+    else:
+        copy = f"{original}-{suffix}"
+        changes = {f"topic_{damage.topic}": copy}
+    records, culprit = damage.do(installation.topics[original][PARTITION])
+    _write(pipeline, copy, installation.topics[original] | {PARTITION: records})
+    return pipeline.settings.model_copy(update=changes), culprit, copy
+
+
+def _write(pipeline: Pipeline, topic: str, records: ByPartition) -> None:
+    policy = "compact" if topic.endswith("changelog") or "enriched" in topic else "delete"
+    configs = {"cleanup.policy": policy, "message.timestamp.after.max.ms": str(2**63 - 1)}
+    new = NewTopic(topic, num_partitions=pipeline.partitions, replication_factor=1, config=configs)
+    admin_of(pipeline.bootstrap).create_topics([new], operation_timeout=20)[topic].result(timeout=20)
+    producer: Producer = pipeline.producer(compression="lz4")
+    for record in ordered(records):
+        producer.produce(
+            topic,
+            record.value,
+            record.key,
+            partition=record.partition,
+            timestamp=record.timestamp,
+            headers=list(record.headers),
+        )
+    assert producer.flush(30) == 0
+
+
+def test_the_command_tells_people_which_record_and_payload_only_when_asked(installation: Installation) -> None:
+    settings, culprit, topic = damaged_copy(installation, DAMAGES["a changed byte in an output"])
+    assert culprit.key is not None
+    quiet = command(installation.pipeline, topic_enriched=topic)
+    assert quiet.returncode == 1, quiet.stderr
+    assert f"{topic}[{PARTITION}] offset" in quiet.stdout
+    assert f"key {culprit.key.decode()!r}" in quiet.stdout
+    assert "differs in  value /customer_session/first_session, value /customer_session/first_Session" in quiet.stdout
+    assert '"cart_items"' not in quiet.stdout
+    telling = command(installation.pipeline, "--show-payload", topic_enriched=settings.topic_enriched)
+    assert telling.returncode == 1
+    assert '"cart_items"' in telling.stdout
+
+
+def test_input_that_is_partly_deleted_is_refused_with_partition_and_offsets(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.create_topics()
+    pipeline.send(generate(sessions=100, seed=54))
+    work_off(pipeline)
+    target = TopicPartition(pipeline.names.updates, PARTITION, 10)
+    for deleted in admin_of(pipeline.bootstrap).delete_records([target]).values():
+        deleted.result(timeout=20)
+    with pytest.raises(NotVerifiable, match=rf"updates\[{PARTITION}\].* records 0 to 9 .*no longer there") as refused:
+        verify(pipeline.settings, capsys)
+    assert refused.value.exit_code == 2
+    assert "retention" in refused.value.remedy
