@@ -1,0 +1,1 @@
+"""The comparisons of `verify`, without Kafka."""
