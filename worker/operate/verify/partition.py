@@ -57,7 +57,6 @@ class _Bounds(NamedTuple):
     ledger_allowed: int
     ledger_end: int
     enriched_end: int
-    letters_begin: int
     letters_end: int
     changelog_end: int
     input_begin: int
@@ -124,7 +123,6 @@ class PartitionVerification:
             allowed,
             ledger_end,
             ends[0],
-            await reader.beginning(names.dead_letters, partition),
             ends[1],
             ends[2],
             await reader.beginning(names.updates, partition),
@@ -230,10 +228,11 @@ class PartitionVerification:
     async def _compare_letters(self, bounds: _Bounds) -> None:
         topic, model = self._names.dead_letters, self._model
         comparison = DeadLetterComparison(model.letters, model.letters_required_below, self.findings[topic])
-        async for records in (await self._log(topic, bounds.letters_end)).until():
+        log = await self._log(topic, bounds.letters_end)
+        async for records in log.until():
             for record in records:
                 comparison.take(record)
-        comparison.finish(head_is_deleted=bounds.letters_begin > 0)
+        comparison.finish(head_is_deleted=log.begin > 0)
         self.written_by = comparison.written_by
 
     async def _rewritten(self, topic: str, end: int) -> Collection[bytes | None]:
@@ -249,7 +248,7 @@ class PartitionVerification:
 
 
 async def _relevant(entries: PartitionLog, bounds: _Bounds) -> AsyncIterator[SourceRecord]:
-    """The ledger's records up to the first one behind its second end, which included."""
+    """The ledger's records up to the first one behind its second end, that one included."""
     async for records in entries.until():
         for record in records:
             yield record
