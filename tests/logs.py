@@ -7,11 +7,11 @@ read_committed: what an aborted transaction wrote does not exist here.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from rocksdict import AccessType, Options, Rdict
 
 Headers = tuple[tuple[str, bytes], ...]
+Answer = TypeVar("Answer")
 
 
 class Record(NamedTuple):
@@ -112,20 +113,29 @@ def partitions_of(bootstrap: str, topic: str) -> list[int]:
 def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """The group's committed next offset per partition; partitions without one are left out."""
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions_of(bootstrap, topic)])
-    answer = admin_of(bootstrap).list_consumer_group_offsets([asked], require_stable=True)[group].result(timeout=20)
+    answer = from_coordinator(
+        lambda: admin_of(bootstrap).list_consumer_group_offsets([asked], require_stable=True)[group].result(timeout=20)
+    )
     return {tp.partition: tp.offset for tp in answer.topic_partitions or () if tp.offset >= 0 and tp.error is None}
 
 
-def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
-    """The high watermark per partition: past the last record or transaction marker."""
-    consumer = _reader(bootstrap)
-    try:
-        return {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1]
-            for p in partitions_of(bootstrap, topic)
-        }
-    finally:
-        consumer.close()
+_COORDINATOR_IS_COMING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+
+
+def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = 30.0) -> Answer:
+    """`ask()`, again while a broker that has just started loads its groups."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_IS_COMING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def read_topic(

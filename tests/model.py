@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.logs import Headers, Record
-from tests.oracle import Fold, Step, Written
+from tests.oracle import Fold, Step
 from tests.schemas import judge as schemas
+from tests.verdict import Written
 from worker import __version__
 from worker.engine.position import decode_position
 from worker.session.apply import Accepted, Duplicate, Unchanged, apply

@@ -22,26 +22,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any, NamedTuple, Protocol
 
-from tests.logs import Headers, Logs, Record
+from tests.logs import Logs, Record
+from tests.verdict import Verdict, Written, difference, shown
 
 POSITION_KEY = b"\xff\x00position"
 """Reserved changelog key under which every transaction stores the next source offset."""
-
-FAULTS_TOLD = 12
-"""A verdict keeps this many descriptions; counts are always complete."""
-
-
-class Written(NamedTuple):
-    """A record the model says must be in a topic; `timestamp` in ms."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp: int
 
 
 class Step(NamedTuple):
@@ -71,52 +59,6 @@ class Rules(Protocol):
 
     def check_schema(self, kind: str, record: Record) -> str | None:
         """What `record` of `kind` (enriched, dead_letter, ledger) breaks in its schema, if anything."""
-
-
-@dataclass
-class Verdict:
-    """Counts over all partitions, and what is wrong. Clean means not one fault."""
-
-    events: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    outputs: int = 0
-    dead_letters: int = 0
-    rows: int = 0
-    transactions: int = 0
-    lag: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    different: int = 0
-    reordered: int = 0
-    unexpected: int = 0
-    broken: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-
-    def fault(self, rule: str, partition: int | None, text: str) -> None:
-        """Record that `rule` (S1…S8, schema) is broken; `text` shows the record."""
-        self.broken[rule] += 1
-        if len(self.faults) < FAULTS_TOLD or self.broken[rule] == 1:
-            self.faults.append(f"{rule}{'' if partition is None else f' partition {partition}'}: {text}")
-
-    @property
-    def clean(self) -> bool:
-        return not self.broken
-
-    def require_clean(self) -> Verdict:
-        """Return self, or raise AssertionError telling the first differing records and all counts."""
-        if not self.clean:
-            raise AssertionError("\n".join([str(self), *self.faults]))
-        return self
-
-    def __str__(self) -> str:
-        return (
-            f"{self.events} events ({_counts(self.outcomes)}; {_counts(self.reasons) or 'none rejected'}), "
-            f"{self.outputs} outputs, {self.dead_letters} dead letters, {self.rows} rows, "
-            f"{self.transactions} transactions: {self.lost} lost, {self.duplicated} duplicated, "
-            f"{self.different} different, {self.reordered} reordered, {self.unexpected} unexpected, lag {self.lag}"
-            + ("" if self.clean else f"; broken: {_counts(self.broken)}")
-        )
 
 
 def judge(logs: Logs, rules: Rules) -> Verdict:
@@ -261,11 +203,11 @@ class _Partition:
             self.fault("S2", f"{name} lacks the row of {key!r}")
         for key in found.keys() - expected.keys():
             self.verdict.unexpected += 1
-            self.fault("S2", f"{name} has a row no input explains: {key!r} → {_shown(found[key])}")
+            self.fault("S2", f"{name} has a row no input explains: {key!r} → {shown(found[key])}")
         for key in expected.keys() & found.keys():
             if expected[key] != found[key]:
                 self.verdict.different += 1
-                want, got = _shown(expected[key]), _shown(found[key])
+                want, got = shown(expected[key]), shown(found[key])
                 self.fault("S2", f"{name} row of {key!r} differs:\n  model {want}\n  found {got}")
 
     # ------------------------------------------------------------------ S3 and S5, the same comparison
@@ -293,13 +235,13 @@ class _Partition:
             seen[identity(record)] = record
             if identity(record) not in wanted:
                 self.verdict.unexpected += 1
-                self.fault(rule, f"unexpected: {what}: {_shown(record.value)}")
-            elif difference := _difference(wanted[identity(record)], record):
+                self.fault(rule, f"unexpected: {what}: {shown(record.value)}")
+            elif changed := difference(wanted[identity(record)], record):
                 self.verdict.different += 1
-                self.fault(rule, f"different: {what}: {difference}")
+                self.fault(rule, f"different: {what}: {changed}")
         for missing in wanted.keys() - seen.keys():
             self.verdict.lost += 1
-            self.fault(rule, f"lost: {name} {missing}: {_shown(wanted[missing].value)}")
+            self.fault(rule, f"lost: {name} {missing}: {shown(wanted[missing].value)}")
         order = [key for key in wanted if key in seen]
         for must, has in zip(order, [key for key in seen if key in wanted], strict=True):
             if must != has:
@@ -323,7 +265,7 @@ class _Partition:
                 state, event_type, revision = session["state"], event["type"], event["revision"]
                 totals = _totals_fault(session)
             except (ValueError, KeyError, TypeError) as error:
-                self.fault("S3", f"{where} is not an enriched session: {error!r}: {_shown(record.value)}")
+                self.fault("S3", f"{where} is not an enriched session: {error!r}: {shown(record.value)}")
                 continue
             if record.key is None or identity.encode() != record.key:
                 self.fault("S3", f"{where} is about {identity!r}")
@@ -359,7 +301,7 @@ class _Partition:
                 if added.get(name) != value.encode():
                     self.fault("S5", f"{where}: {name} is {added.get(name)!r}, the source's is {value}")
             if (letter.key, letter.value, letter.timestamp) != (source.key, source.value, source.timestamp):
-                self.fault("S5", f"{where} is not the record it names: {_difference(source, letter)}")
+                self.fault("S5", f"{where} is not the record it names: {difference(source, letter)}")
 
     def _judge_schema(self, kind: str, records: Iterable[Record]) -> None:
         for record in records:
@@ -424,29 +366,3 @@ def _source_offset(letter: Written | Record) -> int | None:
     """A dead letter's identity: the last header naming the source offset (an original may carry one too)."""
     found = [value for name, value in letter.headers if name == "dead_letter.offset"]
     return int(found[-1]) if found and found[-1].isdigit() else None
-
-
-def _difference(expected: Written | Record, found: Record) -> str:
-    """What differs, readable; empty when nothing does."""
-    parts = []
-    for name in ("key", "value", "timestamp", "headers"):
-        want, got, label = getattr(expected, name), getattr(found, name), name
-        if want == got:
-            continue
-        if name == "headers":
-            want, got = [h for h in want if h not in got], [h for h in got if h not in want]
-        elif isinstance(want, bytes) and isinstance(got, bytes):
-            at = next((i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), min(len(want), len(got)))
-            label = f"value from byte {at}" if name == "value" else name
-            want, got = (raw[max(0, at - 60) : at + 60] for raw in (want, got))
-        parts.append(f"\n  {label}\n    expected {want!r}\n    found    {got!r}")
-    return "".join(parts)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 400 else f"{text[:400]}… ({len(text)} characters)"
-
-
-def _counts(counter: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counter.items()))

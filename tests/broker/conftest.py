@@ -13,6 +13,13 @@ from tests.broker.pipeline import Pipeline
 from worker.kafka.embedded import EmbeddedKafka
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this directory needs a broker."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("broker")
+
+
 @pytest.fixture
 def pipeline(kafka: EmbeddedKafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
     """An app without topics yet: call `create_topics`."""

@@ -13,9 +13,19 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, Ka
 from confluent_kafka.cimpl import NewTopic
 
 from tests.broker.processes import WorkerProcess
-from tests.logs import TopicNames, admin_of, committed_offsets, ordered, read_logs, read_stores, read_topic
+from tests.logs import (
+    TopicNames,
+    admin_of,
+    committed_offsets,
+    from_coordinator,
+    ordered,
+    read_logs,
+    read_stores,
+    read_topic,
+)
 from tests.model import WorkerRules
-from tests.oracle import Verdict, judge
+from tests.oracle import judge
+from tests.verdict import Verdict
 from worker.kafka.topics import declared
 from worker.load.event import StreamEvent
 from worker.settings import Settings
@@ -186,17 +196,18 @@ class Pipeline:
         self.wait_until(lambda: self._group().state == ConsumerGroupState.EMPTY, "the group is empty", 30)
 
     def delete_group(self) -> None:
-        self._admin.delete_consumer_groups([self.app_id], request_timeout=20)[self.app_id].result(timeout=20)
+        from_coordinator(lambda: self._admin.delete_consumer_groups([self.app_id])[self.app_id].result(timeout=20))
 
     def set_group_offsets(self, offsets: dict[int, int]) -> None:
         partitions = [TopicPartition(self.names.updates, partition, offset) for partition, offset in offsets.items()]
         asked = ConsumerGroupTopicPartitions(self.app_id, partitions)
-        self._admin.alter_consumer_group_offsets([asked])[self.app_id].result(timeout=20)
+        from_coordinator(lambda: self._admin.alter_consumer_group_offsets([asked])[self.app_id].result(timeout=20))
         assert self.committed() == offsets
 
     def _group(self) -> Any:  # ConsumerGroupDescription, which confluent-kafka does not export
-        described = self._admin.describe_consumer_groups([self.app_id], request_timeout=20)
-        return described[self.app_id].result(timeout=20)
+        return from_coordinator(
+            lambda: self._admin.describe_consumer_groups([self.app_id])[self.app_id].result(timeout=20)
+        )
 
     # ------------------------------------------------------------------ judgement
 
