@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from tests.session.events import LIMITS, SESSIONS, Sent, rewritten, updates
+from tests.session.events import LIMITS, PROFILES, SESSIONS, Sent, rewritten, updates
 from tests.session.play import OMIT, Number, Play, Reply
 from tests.session.reference import Reference
 from worker.wire import row
@@ -77,6 +77,10 @@ class LifeOfSessions(RuleBasedStateMachine):
         sequence = max(0, self.model.sequences.get(session, 0) + ahead)
         body = {"referral_code": f"s{sequence}"}
         self.send(rewritten(Sent(b"", session, {}, body, None), application_id=7, sequence=sequence))
+
+    @rule(session=st.sampled_from(SESSIONS), profile=st.sampled_from(PROFILES))
+    def bind(self, session: str, profile: str) -> None:
+        self.send(rewritten(Sent(b"", session, {}, {"profile_id": profile}, None), application_id=7))
 
     def send(self, sent: Sent) -> None:
         note(f"{sent.value!r}")
@@ -158,7 +162,7 @@ class LifeOfSessions(RuleBasedStateMachine):
 
 TestLifeOfSessions = LifeOfSessions.TestCase
 TestLifeOfSessions.settings = settings(
-    max_examples=100,
+    max_examples=80,
     stateful_step_count=30,
     deadline=None,
     print_blob=True,
