@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from rich.console import Console
 from worker import __version__
 from worker.cli import tables
 from worker.cli.flags import with_settings
-from worker.errors import EXIT_OK, WorkerError
+from worker.errors import EXIT_OK, EngineFailure, WorkerError
 from worker.settings import Settings
 
 EXIT_CODES = (
@@ -64,6 +65,10 @@ def main() -> None:
         stderr.print(error.problem, style="bold red", markup=False)
         stderr.print(f"What to do: {error.remedy}", markup=False)
         raise SystemExit(error.exit_code) from None
+    except Exception:  # noqa: BLE001
+        # Python's own code for this is 1, which here means that a comparison found a difference.
+        traceback.print_exc()
+        raise SystemExit(EngineFailure.exit_code) from None
 
 
 @app.command(epilog=EXIT_CODES)
