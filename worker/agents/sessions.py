@@ -175,11 +175,11 @@ class _Work:
     def _fit(self, key: bytes, value: bytes, headers: enriched.Headers, changed: bytes) -> bool:
         """Whether the topics take the enriched record and the row: a transaction with a record that is too large
         would fail for ever."""
-        # Headers of our own are smaller than the rest, so few records need adding up.
-        if (
-            len(key) + len(value) + len(changed) + RECORD_SLACK_BYTES <= self._small_bytes
-            and len(headers) == enriched.OWN_HEADERS
-        ):
+        size = len(key) + len(value) + len(changed) + RECORD_SLACK_BYTES
+        for _, text in headers[enriched.OWN_HEADERS :]:
+            size += len(text)
+        # Names and headers of our own are smaller than the rest, so few records need adding up.
+        if size <= self._small_bytes:
             return True
         size = len(key) + len(value) + sum(len(name) + len(text) for name, text in headers) + RECORD_SLACK_BYTES
         return size <= self._config.max_record_bytes and self._row_fits(key, changed)

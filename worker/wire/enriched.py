@@ -5,6 +5,7 @@ section 2). The same change gives the same bytes, always.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, get_args
 
 import msgspec
@@ -101,7 +102,7 @@ def headers(event_type: EventType, session: Session, update: Update, received: S
         _SPECVERSION,
         ("ce_id", f"{session.integration_id}/{session.revision}".encode()),
         _TYPES[event_type],
-        ("ce_source", b"/session-worker/%d" % session.application_id),
+        _source(session.application_id),
         ("ce_time", update.occurred_at.encode()),
         _CONTENT_TYPE,
     ]
@@ -109,3 +110,9 @@ def headers(event_type: EventType, session: Session, update: Update, received: S
         # A Kafka header may have a null value, whatever the client's types say; it carries no trace.
         built += [header for header in received if header[0] in TRACE_HEADERS and header[1] is not None]
     return built
+
+
+@lru_cache(maxsize=1024)
+def _source(application_id: int) -> tuple[str, bytes]:
+    """The header that names the application; there are few of them, so thousands of records share one."""
+    return ("ce_source", b"/session-worker/%d" % application_id)
