@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.session.events import LIMITS, rewritten, updates
-from tests.session.play import DEAD_LETTERS, ENRICHED, LEDGER, PARTITION, RECORD_MS, TOPIC, Source, read
+from tests.session.events import LIMITS, PROFILES, SESSIONS, rewritten, updates
+from tests.session.play import DEAD_LETTERS, ENRICHED, LEDGER, PARTITION, RECORD_MS, TOPIC, Source, event, read, written
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.batch import Batch, OutRecord
 from worker.load.generator import generate
@@ -59,7 +59,7 @@ def played(records: Sequence[Source], sizes: Sequence[int], config: SessionsConf
     return result
 
 
-KINDS: Final = ["plain update"] * 6 + ["any update", "any update", "retry", "no update"]
+KINDS: Final = ["plain update"] * 4 + ["any update", "any update", "bind", "bind", "retry", "no update"]
 
 
 @st.composite
@@ -79,6 +79,10 @@ def inputs(draw: st.DrawFn) -> list[Source]:
                     draw(st.sampled_from([None, b"", b"{", b"\xff"])),
                     draw(st.sampled_from([None, b"order-1"])),
                 )
+            case "bind":
+                session, profile_id = draw(st.sampled_from(SESSIONS)), draw(st.sampled_from(PROFILES))
+                value = written(event({"profile_id": profile_id}, integration_id=session))
+                key = session.encode()
             case kind:
                 sent = draw(updates(may_be_faulty=kind == "any update"))
                 if kind == "plain update":  # in the way of nothing, so that sessions get somewhere
@@ -172,6 +176,16 @@ def test_outputs_keep_order_and_key_and_dead_letters_are_the_records_as_they_cam
         assert dict(record.headers)["ce_id"] == f"{integration_id}/{value['revision'].text}".encode()
 
 
+def test_a_batch_of_many_updates_knows_what_its_earlier_ones_did() -> None:
+    bodies = [("S1", {"profile_id": "P"}), ("S2", {"profile_id": "P"}), ("S1", {"state": "closed"})]
+    values = [written(event(body, integration_id=session)) for session, body in bodies]
+    records = [Source(offset, value, None) for offset, value in enumerate(values)]
+    first, second, last = [read(sent.value) for sent in played(records, [3], SessionsConfig()).sends[ENRICHED]]
+    assert first["customer_session"]["first_session"] is True
+    assert second["customer_session"]["first_session"] is False, "the claim was made earlier in the batch"
+    assert (last["type"], last["revision"].text) == ("session_closed", "2")
+
+
 def number(value: Any) -> int:
     return int(value.text)
 
@@ -192,7 +206,7 @@ def digest_of_a_stream() -> str:
     """Of everything that a synthetic stream leads to."""
     stream = list(generate(sessions=150, seed=3))
     records = [
-        Source(offset, event.value, event.key, event.timestamp_ms, event.headers) for offset, event in enumerate(stream)
+        Source(offset, sent.value, sent.key, sent.timestamp_ms, sent.headers) for offset, sent in enumerate(stream)
     ]
     result = played(records, [100] * (len(records) // 100), SessionsConfig())
     assert len(result.sends[ENRICHED]) > 300
