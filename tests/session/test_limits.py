@@ -168,17 +168,22 @@ def test_an_update_whose_output_would_not_fit_the_topic_is_refused() -> None:
     assert play.send().verdict == "session_created"
 
 
-def test_an_update_whose_row_would_not_fit_is_refused_even_when_it_changes_no_content() -> None:
-    play = Play(max_record_bytes=3000)
-    ids = iter(f"{number:0200}" for number in range(32))
-    assert [play.send(event_id=next(ids)).outcome for _ in range(3)] == ["accepted", "unchanged", "unchanged"]
-    for event_id in ids:
-        before, reply = play.row(), play.send(event_id=event_id)
-        if reply.outcome != "unchanged":
-            break
-    assert reply.verdict == "limit_exceeded", "32 event_ids of 200 characters do not fit"
-    assert play.row() == before, "nothing of the refused one is remembered"
-    assert play.send({"state": "closed"}).verdict == "session_closed", "an event without event_id still fits"
+def test_an_update_whose_row_would_not_fit_is_refused_whether_it_changes_content_or_not() -> None:
+    event_ids = [f"{number:0200}" for number in range(20)]
+    free = Play()
+    for event_id in event_ids:
+        free.send(event_id=event_id)
+    needed = len(SESSION) + len(free.rows[SESSION.encode()]) + SLACK
+
+    fits, tight = Play(max_record_bytes=needed), Play(max_record_bytes=needed - 1)
+    expected = ["accepted"] + ["unchanged"] * 19
+    assert [fits.send(event_id=event_id).outcome for event_id in event_ids] == expected
+    assert [tight.send(event_id=event_id).outcome for event_id in event_ids[:-1]] == expected[:-1]
+    before = tight.row()
+    assert tight.send(event_id=event_ids[-1]).verdict == "limit_exceeded"
+    assert tight.send({"state": "closed"}, event_id=event_ids[-1]).verdict == "limit_exceeded"
+    assert tight.row() == before, "nothing of the refused ones is remembered"
+    assert tight.send({"state": "closed"}).verdict == "session_closed", "an event without event_id still fits"
 
 
 def test_a_record_too_large_claims_no_profile() -> None:
