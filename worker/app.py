@@ -122,9 +122,9 @@ async def _stop(app: BatchApp) -> None:
     and threads of the Kafka clients that wait for a broker would hold up the interpreter's exit."""
     try:
         async with asyncio.timeout(_STOP_SECONDS):
-            await app.engine.quiesce()
+            await app.engine.stop()
             await app.stop()
-            await app.engine.close()
+            app.engine.close()
     except TimeoutError:
         logger.warning("stopped_without_broker", waited_seconds=_STOP_SECONDS)
         sys.stderr.flush()

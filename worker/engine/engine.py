@@ -39,6 +39,9 @@ class Engine:
         self._processors: dict[int, PartitionProcessor] = {}
         self._generation = -1
         self._assignment = 0
+        self._stopping = False
+        # Producers are opened or closed as a whole: a stop or a revocation may come while they are being opened.
+        self._changing = asyncio.Lock()
         self._room = asyncio.Event()
         self.last_progress = time.monotonic()
         """When something last got done: a commit, a piece of a restore, or a fetch that found nothing to do."""
@@ -67,11 +70,13 @@ class Engine:
         Must come before offsets and changelog ends are read, or a commit of the former owner could land
         in between.
         """
-        self._assignment += 1
-        self.note_progress()
-        await self._close_producers()
-        self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
-        await asyncio.gather(*(producer.open() for producer in self._producers.values()))
+        async with self._changing:
+            self._assignment += 1
+            self.note_progress()
+            await self._close_producers()
+            if not self._stopping:
+                self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
+                await asyncio.gather(*(producer.open() for producer in self._producers.values()))
 
     def open_stores(self, partitions: Iterable[int]) -> dict[int, PartitionStore]:
         """The stores of exactly these partitions; those of others are closed."""
@@ -93,6 +98,8 @@ class Engine:
 
     def start(self, generation: int, start_offsets: Mapping[int, int]) -> None:
         """Starts processing restored partitions at these source offsets."""
+        if self._stopping:
+            return
         self._generation = generation
         for partition, offset in start_offsets.items():
             self._processors[partition] = PartitionProcessor(
@@ -132,13 +139,18 @@ class Engine:
     async def quiesce(self) -> None:
         """Ends processing: running transactions finish, queues are dropped, producers are closed."""
         self._assignment += 1
-        processors, self._processors = self._processors, {}
-        await asyncio.gather(*(processor.stop() for processor in processors.values()))
-        await self._close_producers()
+        async with self._changing:
+            processors, self._processors = self._processors, {}
+            await asyncio.gather(*(processor.stop() for processor in processors.values()))
+            await self._close_producers()
 
-    async def close(self) -> None:
-        """Quiesces and closes the stores."""
+    async def stop(self) -> None:
+        """Quiesces for good: what is assigned from now on is not processed."""
+        self._stopping = True
         await self.quiesce()
+
+    def close(self) -> None:
+        """Closes the stores of a stopped engine."""
         self.open_stores(())
 
     async def _close_producers(self) -> None:
