@@ -215,8 +215,8 @@ def _keep(settings: Settings, worker: WorkerProcess, console: Console) -> None:
             console.print(f"    export {env_name(field)}={value}", style="cyan")
     console.print(f"    {python} -m worker load --sessions 1000 --seed 2 --rate 500", style="cyan")
     console.print(f"    {python} -m worker topics check", style="cyan")
-    console.print("  Ctrl-C stops everything.")
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # before the line that invites it
+        console.print("  Ctrl-C stops everything.")
         while True:
             worker.require_running()
             time.sleep(1)
