@@ -97,7 +97,8 @@ def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
 @cache
 def admin_of(bootstrap: str) -> AdminClient:
     """One connection for all questions to a broker: making one takes longer than asking."""
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 4})
+    # Quiet: it outlives the broker of a test run, and would report that for ever.
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
 
 
 @cache

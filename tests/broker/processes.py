@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from worker.child_process import dies_with_parent
+
 PROJECT: Final = Path(__file__).parents[2]
 TAIL_LINES: Final = 60
 """Enough of a worker's log to see why it stopped."""
@@ -42,6 +44,7 @@ class WorkerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 # a killed test run leaves no worker
             )
         return self
 
