@@ -28,6 +28,7 @@ logging.getLogger("aiokafka.producer.sender").error("real trouble")
 for node in range(500):
     logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", node)
 try:
+    customers_record = "jane" + "@example"
     1 / 0
 except ZeroDivisionError:
     log.exception("went_wrong")
@@ -71,3 +72,4 @@ def test_debug_lets_libraries_speak_but_never_their_requests() -> None:
     assert "secret" not in text
     assert "retrying" not in text
     assert "ZeroDivisionError" in text
+    assert "jane@example" not in text + logged("DEBUG", "json"), "a traceback shows no local variables"

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from typing import Final
 
 import structlog
@@ -41,7 +42,18 @@ def run_worker(settings: Settings) -> int:
     """
     logs.configure(settings)
     check_internals()
-    return uvloop.run(_run(settings))
+    code = uvloop.run(_run(settings))
+    _leave_threads_behind(code)
+    return code
+
+
+def _leave_threads_behind(code: int) -> None:
+    """Ends the process when a stop that came in the middle of the start left a thread of Faust's running, which
+    the interpreter would wait for without end. Everything of ours is closed by now."""
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    if any(not thread.daemon for thread in others):
+        sys.stderr.flush()
+        os._exit(code)
 
 
 # A batch makes thousands of short-lived tuples and no cycles. With Python's default (700) the collector runs

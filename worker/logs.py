@@ -112,5 +112,11 @@ def _add_process_name(
 def _rendering(log_format: str) -> list[structlog.typing.Processor]:
     if log_format == "json":
         # default=str: a field of any type becomes text, because a log call must never raise.
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # No local variables in tracebacks, in either format: they hold customers' records.
+        tracebacks = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        return [tracebacks, structlog.processors.JSONRenderer(default=str)]
+    return [
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    ]
