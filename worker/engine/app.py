@@ -77,7 +77,6 @@ def create_app(engine: Engine, *, partitions: int) -> BatchApp:
         canonical_url=URL(f"http://{config.instance_id}.worker"),
         datadir=str(config.state_dir / "faust"),
         broker_session_timeout=config.session_timeout_seconds,
-        consumer_group_instance_id=f"{config.app_id}-{config.instance_id}",
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
         autodiscover=False,
