@@ -7,7 +7,7 @@ KEEP ?=
 CSV ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench requirements clean
+.PHONY: help setup demo test lint chaos bench requirements clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ lint: setup ## format, lint, types and the direction of imports
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+chaos: setup ## every fault in its long form, judged by the oracle, as a table; CHAOS_ARGS="--seed 7 --only kill-9"
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: setup ## how fast it is on this machine
 	$(BIN)/python -m benchmarks

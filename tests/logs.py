@@ -117,6 +117,13 @@ def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     return {tp.partition: tp.offset for tp in answer if tp.offset >= 0 and tp.error is None}
 
 
+def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """High watermarks: cheap to ask while events keep coming, and beyond the last record when markers follow it."""
+    reader = _member_of(bootstrap, "oracle")
+    partitions = [TopicPartition(topic, partition) for partition in partitions_of(bootstrap, topic)]
+    return {tp.partition: reader.get_watermark_offsets(tp, timeout=20)[1] for tp in partitions}
+
+
 @cache
 def _member_of(bootstrap: str, group: str) -> Consumer:
     """Asks for a group's offsets and never joins it. Not the AdminClient: its answer while a broker that has just

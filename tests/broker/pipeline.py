@@ -36,7 +36,7 @@ POLL_SECONDS = 0.05
 class Pipeline:
     """Topics, workers and judgement of one `app_id`."""
 
-    def __init__(self, bootstrap: str, app_id: str, directory: Path, partitions: int = 4) -> None:
+    def __init__(self, bootstrap: str, app_id: str, directory: Path, partitions: int = 4, replicas: int = 1) -> None:
         self.bootstrap, self.app_id, self.directory, self.partitions = bootstrap, app_id, directory, partitions
         self.names = TopicNames.of(app_id)
         self.workers: list[WorkerProcess] = []
@@ -46,6 +46,7 @@ class Pipeline:
             "WORKER_BOOTSTRAP_SERVERS": bootstrap,
             "WORKER_APP_ID": app_id,
             "WORKER_PARTITIONS": str(partitions),
+            "WORKER_REPLICATION_FACTOR": str(replicas),
             "WORKER_TOPIC_UPDATES": self.names.updates,
             "WORKER_TOPIC_ENRICHED": self.names.enriched,
             "WORKER_TOPIC_DEAD_LETTERS": self.names.dead_letters,
@@ -73,7 +74,7 @@ class Pipeline:
             NewTopic(
                 topic.name,
                 num_partitions=partitions.get(topic.name, topic.partitions),
-                replication_factor=1,
+                replication_factor=topic.replication_factor,
                 config=topic.configs | extra.get(topic.name, {}),
             )
             for topic in declared(self.settings)

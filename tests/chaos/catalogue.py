@@ -1,0 +1,17 @@
+"""Every scenario there is: importing the modules below registers theirs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from tests.chaos.scenario import SCENARIOS, Scenario
+
+MODULES: Final = ("crashes",)
+
+
+def scenarios() -> list[Scenario]:
+    """All scenarios, in the order of the modules."""
+    for module in MODULES:
+        import_module(f"tests.chaos.{module}")
+    return list(SCENARIOS.values())

@@ -1,0 +1,118 @@
+"""Plays scenarios: finds them a broker and a pipeline, and says what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.broker.pipeline import Pipeline
+from tests.chaos.scenario import Run, Scenario
+from tests.verdict import Verdict
+from worker.kafka.embedded import EmbeddedKafka
+
+CLUSTER_NODES: Final = 3
+
+
+@dataclass(frozen=True)
+class Played:
+    """A row of the table."""
+
+    scenario: Scenario
+    run: Run
+    seconds: float
+    verdict: Verdict | None
+    failure: str | None
+
+    @property
+    def resumed(self) -> str:
+        """Seconds until work went on, the slowest time; empty when the scenario measures none."""
+        return f"{max(self.run.resume_seconds):.1f}" if self.run.resume_seconds else ""
+
+    @property
+    def faults(self) -> str:
+        return ", ".join(f"{times} × {fault}" for fault, times in self.run.faults.items())
+
+
+class Brokers:
+    """The Kafkas scenarios play on, started when first asked for."""
+
+    def __init__(self, shared: EmbeddedKafka | None = None) -> None:
+        """shared: one node that runs already and is left running."""
+        self._given = shared
+        self._shared: EmbeddedKafka | None = None
+        self._cluster: EmbeddedKafka | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for kafka in (self._shared, self._cluster):
+            if kafka is not None:
+                kafka.close()
+
+    def of(self, scenario: Scenario) -> EmbeddedKafka | None:
+        if scenario.broker == "own":
+            return None
+        if scenario.broker == "cluster":
+            return self._healed_cluster()
+        if self._given is None and self._shared is None:
+            self._shared = EmbeddedKafka()
+            self._shared.start()
+        return self._given or self._shared
+
+    def _healed_cluster(self) -> EmbeddedKafka:
+        if self._cluster is None:
+            self._cluster = EmbeddedKafka(nodes=CLUSTER_NODES)
+        self._cluster.resume()
+        self._cluster.start()
+        return self._cluster
+
+    def discard_cluster(self) -> None:
+        """After a failure nobody knows what state it is in."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+
+@contextmanager
+def prepared(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *, long: bool) -> Iterator[Run]:
+    """A run of the scenario, ready to play; its workers end with the `with`."""
+    kafka = brokers.of(scenario)
+    pipeline = Pipeline(
+        kafka.bootstrap_servers if kafka is not None else "127.0.0.1:1",
+        f"{scenario.name}-{uuid.uuid4().hex[:8]}",
+        directory,
+        replicas=CLUSTER_NODES if scenario.broker == "cluster" else 1,
+    )
+    run = Run(scenario.name, kafka, pipeline, directory, seed, long=long)
+    try:
+        yield run
+    finally:
+        run.pipeline.destroy()
+
+
+def play(scenario: Scenario, brokers: Brokers, directory: Path, seed: int) -> Played:
+    """The long form, as a row of the table. The directory with all logs is kept when it fails."""
+    directory.mkdir(parents=True)
+    started = time.monotonic()
+    verdict, failure = None, None
+    with prepared(scenario, brokers, directory, seed, long=True) as run:
+        try:
+            scenario.play(run)
+            verdict = run.finish()
+        except Exception as error:  # noqa: BLE001 - a failed scenario is a row of the table, the next one is played
+            failure = f"{type(error).__name__}: {error}"
+    if failure is None:
+        shutil.rmtree(directory)
+    elif scenario.broker == "cluster":
+        brokers.discard_cluster()
+    return Played(scenario, run, time.monotonic() - started, verdict, failure)

@@ -1,0 +1,162 @@
+"""What a chaos scenario is.
+
+A scenario is a function `play(run)` with a name. It starts workers on a real Kafka, lets events come, injects
+its fault and heals it. What happens then is the same for all, in `Run.finish`: the input drains, the workers
+stop, the oracle judges every record. A scenario whose fault did not bite fails: it must count each one it saw
+with `run.injected`. The same function is the short form (`make test`) and the long one (`make chaos`); it asks
+`run.scaled(short, long)` how much to do, and `run.rng` for every choice, so that a seed repeats a run's choices.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.broker.pipeline import Pipeline
+from tests.broker.processes import WorkerProcess
+from tests.chaos.traffic import Traffic
+from tests.logs import end_offsets
+from tests.verdict import Verdict
+from worker.kafka.embedded import EmbeddedKafka
+
+Broker = Literal["shared", "cluster", "own"]
+"""On which Kafka a scenario plays: one node that many share and nobody hurts; three nodes (replication 3,
+min.insync.replicas 2) that may be hurt and are healed between scenarios; none, because it brings its own."""
+
+DRAIN_SECONDS: Final = 180
+MAX_OPEN_FILES: Final = 512
+MAX_RESIDENT_BYTES: Final = 800 << 20
+"""Bounds no scenario's worker may cross (S8); one alone with four partitions takes some 60 files and 230 MB."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A named fault."""
+
+    name: str
+    broker: Broker
+    play: Callable[[Run], None]
+
+    @property
+    def about(self) -> str:
+        """What goes wrong, in a line."""
+        return (self.play.__doc__ or "").strip().split("\n")[0]
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {}
+
+
+def scenario(name: str, *, broker: Broker = "shared") -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+    """Registers a function as the scenario `name`. Its docstring's first line says what goes wrong."""
+
+    def register(play: Callable[[Run], None]) -> Callable[[Run], None]:
+        assert name not in SCENARIOS, f"two scenarios are called {name}"
+        SCENARIOS[name] = Scenario(name, broker, play)
+        return play
+
+    return register
+
+
+class Run:
+    """One run of a scenario: its pipeline, its choices, and what is told about it afterwards."""
+
+    def __init__(
+        self, name: str, kafka: EmbeddedKafka | None, pipeline: Pipeline, directory: Path, seed: int, *, long: bool
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.long = long
+        self.seed = seed
+        self.rng = random.Random(f"{name}/{seed}")
+        self.pipeline = pipeline
+        """An app of its own. With broker="own" a stand-in without a broker, until the scenario sets its own."""
+        self.faults: Counter[str] = Counter()
+        self.resume_seconds: list[float] = []
+        self._kafka = kafka
+
+    @property
+    def kafka(self) -> EmbeddedKafka:
+        """The Kafka played on."""
+        assert self._kafka is not None, "this scenario brings its own Kafka"
+        return self._kafka
+
+    def use(self, kafka: EmbeddedKafka, pipeline: Pipeline) -> None:
+        """For broker="own": plays on this Kafka and pipeline. The scenario closes the Kafka after `finish`."""
+        self._kafka, self.pipeline = kafka, pipeline
+
+    def scaled(self, short: int, long: int) -> int:
+        """How much of something: of events, kills, rounds."""
+        return long if self.long else short
+
+    def injected(self, fault: str, times: int = 1) -> None:
+        """Counts a fault that was seen to bite, in words for the table: "kill -9", "transaction aborted"."""
+        self.faults[fault] += times
+
+    def count_aborted(self) -> None:
+        """Counts the records that were written and then aborted, so that faults in mid-transaction show."""
+        uncommitted = self.pipeline.written(isolation="read_uncommitted")
+        committed = self.pipeline.written(isolation="read_committed")
+        if aborted := sum(uncommitted.values()) - sum(committed.values()):
+            self.injected("aborted record", aborted)
+
+    @contextmanager
+    def traffic(self, per_second: int = 1_000, **knobs: int) -> Iterator[Traffic]:
+        """Events arrive in the background inside the `with`; see Traffic."""
+        with Traffic(self.pipeline, seed=self.seed, per_second=per_second, **knobs) as traffic:
+            yield traffic
+
+    @contextmanager
+    def resuming(self, *, since: float | None = None, timeout_seconds: float = 60) -> Iterator[None]:
+        """Measures, from the `with`'s beginning (or `since`, of time.monotonic), until every partition that had
+        work at that beginning has committed some: put the healing inside the `with`, under load."""
+        before = self.pipeline.committed()
+        started = time.monotonic() if since is None else since
+        yield
+        waiting = self._behind(before)
+        self.pipeline.wait_until(
+            lambda: not (waiting & self._stuck_at(before)), f"partitions {sorted(waiting)} go on", timeout_seconds
+        )
+        self.resume_seconds.append(time.monotonic() - started)
+
+    def wait_progress(self, events: int, timeout_seconds: float = 60) -> None:
+        """Waits until `events` more are committed than now; they must be there or be coming."""
+        goal = sum(self.pipeline.committed().values()) + events
+        self.pipeline.wait_until(
+            lambda: sum(self.pipeline.committed().values()) >= goal, f"{events} more committed", timeout_seconds
+        )
+
+    def _behind(self, committed: dict[int, int]) -> set[int]:
+        ends = end_offsets(self.pipeline.bootstrap, self.pipeline.names.updates)
+        return {p for p, end in ends.items() if committed.get(p, 0) < end}
+
+    def _stuck_at(self, before: dict[int, int]) -> set[int]:
+        now = self.pipeline.committed()
+        return {p for p in range(self.pipeline.partitions) if now.get(p, 0) <= before.get(p, 0)}
+
+    def finish(self) -> Verdict:
+        """Drains, stops every running worker, and judges: raises AssertionError unless all is as it must be."""
+        running = [worker for worker in self.pipeline.workers if worker.running]
+        assert running, "no worker is left to heal what the scenario did"
+        self.pipeline.forget_targets()
+        self.pipeline.wait_drained(DRAIN_SECONDS)
+        for worker in running:
+            require_bounded(worker)
+            worker.stop()
+        self.count_aborted()
+        with_store = [worker for worker in running if (worker.state_dir / "sessions").is_dir()]
+        verdict = self.pipeline.verdict(*with_store).require_clean()
+        assert self.faults, "the scenario's fault did not bite"
+        return verdict
+
+
+def require_bounded(worker: WorkerProcess) -> None:
+    """S8: memory and open files stay within bounds, however often things failed before."""
+    assert worker.open_files() <= MAX_OPEN_FILES, f"{worker.name} has {worker.open_files()} open files"
+    resident = worker.resident_bytes()
+    assert resident <= MAX_RESIDENT_BYTES, f"{worker.name} takes {resident >> 20} MB"

@@ -1,0 +1,29 @@
+"""Every chaos scenario in its short form; `make chaos` plays the long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.catalogue import scenarios
+from tests.chaos.play import Brokers, prepared
+from tests.chaos.scenario import Scenario
+from worker.kafka.embedded import EmbeddedKafka
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def brokers(kafka: EmbeddedKafka) -> Iterator[Brokers]:
+    with Brokers(shared=kafka) as brokers:
+        yield brokers
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda each: each.name)
+def test_nothing_is_lost_or_doubled(scenario: Scenario, brokers: Brokers, tmp_path: Path) -> None:
+    with prepared(scenario, brokers, tmp_path, SEED, long=False) as run:
+        scenario.play(run)
+        run.finish()

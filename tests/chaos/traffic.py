@@ -1,0 +1,63 @@
+"""Events that keep coming while things break."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from worker.load.generator import generate
+
+if TYPE_CHECKING:
+    from tests.broker.pipeline import Pipeline
+
+TICK_SECONDS: Final = 0.02
+PATIENCE_SECONDS: Final = 120
+
+
+class Traffic:
+    """The synthetic stream at a steady rate, from a thread of its own, inside a `with`.
+
+    At the end all that was handed over is delivered, in order: the producer is idempotent and retries for
+    minutes, so that a broker may be away for a while. An event that cannot be delivered fails the scenario.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, seed: int, per_second: int, most: int = 10_000_000) -> None:
+        """per_second: events; most: stop sending after so many."""
+        self.sent = 0
+        self._pipeline = pipeline
+        self._events = islice(generate(sessions=None, seed=seed), most)
+        self._per_second = per_second
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(PATIENCE_SECONDS)
+        if error is None:
+            assert not self._thread.is_alive(), f"events were not delivered within {PATIENCE_SECONDS} s"
+            if self._failure is not None:
+                raise self._failure
+
+    def _run(self) -> None:
+        try:
+            producer = self._pipeline.producer()
+            started = time.monotonic()
+            while not self._stopping.wait(TICK_SECONDS):
+                due = int((time.monotonic() - started) * self._per_second) - self.sent
+                for event in islice(self._events, due):
+                    self._pipeline.send_one(producer, event)
+                    self.sent += 1
+                producer.poll(0)
+            self._pipeline.flush(producer)
+        except BaseException as failure:  # noqa: BLE001 - told to the scenario's own thread
+            self._failure = failure
