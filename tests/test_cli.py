@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PATIENT_START_SECONDS = 90
 
 COMMANDS = [
-    *(["run"], ["check"], ["verify"], ["kafka"], ["load"], ["replay-retail"], ["demo"]),
+    *(["run"], ["check"], ["health"], ["verify"], ["kafka"], ["load"], ["replay-retail"], ["demo"]),
     *(["topics"], ["topics", "create"], ["topics", "check"]),
 ]
 

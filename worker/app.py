@@ -23,6 +23,7 @@ from worker.engine.state_dir import StateDirectory
 from worker.engine.watchdog import Watchdog
 from worker.errors import EXIT_OK, EngineFailure
 from worker.kafka import connection, topics
+from worker.operate import health
 from worker.operate.progress import Progress
 from worker.session.model import Limits
 from worker.settings import Settings
@@ -93,7 +94,7 @@ async def _run(settings: Settings) -> int:
         gc.set_threshold(*_GC_THRESHOLDS)
         watchdog = Watchdog(engine, settings.watchdog_seconds)
         watchdog.start()
-        async with progress.reporting():
+        async with progress.reporting(), health.reporting(engine, directory.path):
             await _serve(app, stop)
         watchdog.stop()
     finally:

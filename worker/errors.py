@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 EXIT_OK: Final = 0
 EXIT_DIFFERENCE: Final = 1
-"""A command that compares (`verify`) found a difference."""
+"""A command that compares (`verify`) found a difference, or one that asks (`health`) hears no."""
 
 
 class WorkerError(Exception):
@@ -68,6 +68,12 @@ class InputLost(WorkerError):
     """Records this worker has not processed are gone from the input topic."""
 
     exit_code = 5
+
+
+class AccessDenied(WorkerError):
+    """The broker let this user in, but refuses what it asks for: an ACL is missing."""
+
+    exit_code = 6
 
 
 class EngineFailure(WorkerError):

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +19,14 @@ from rich.console import Console
 from worker import __version__
 from worker.cli import tables
 from worker.cli.flags import with_settings
-from worker.errors import EXIT_OK, EngineFailure, WorkerError
+from worker.errors import EXIT_DIFFERENCE, EXIT_OK, EngineFailure, WorkerError
 from worker.settings import Settings
 
 EXIT_CODES = (
-    "Exit codes: 0 fine · 1 a comparison found a difference · 2 settings or topics are off · 3 no suitable broker · "
-    "4 the state directory cannot be used · 5 input is gone from Kafka · 70 a transaction failed · 71 another worker "
-    "took over · 72 a stall. After 70 and above a restart continues without loss or repetition."
+    "Exit codes: 0 fine · 1 a comparison found a difference, or a worker is not ready · 2 settings or topics are off · "
+    "3 no suitable broker · 4 the state directory cannot be used · 5 input is gone from Kafka · 70 a transaction "
+    "failed · 71 another worker took over · 72 a stall. After 70 and above a restart continues without loss or "
+    "repetition."
 )
 
 app = typer.Typer(
@@ -141,6 +143,25 @@ def check(settings: Settings, as_json: AsJson = False) -> None:
     else:
         tables.show_check(rows)
     raise typer.Exit(EXIT_OK if all(row.ok for row in rows) else 2)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_settings
+def health(
+    settings: Settings,
+    processes: Annotated[int, typer.Option(min=1, max=100, help="As many as `run` was given.")] = 1,
+) -> None:
+    """Say whether the worker of this state directory is ready and at work; exit code 1 when not.
+
+    Asks no broker: it reads what the worker wrote there in the last seconds. For a container's health check.
+    """
+    from worker.operate import health as checks
+
+    names = [f"worker-{number}" for number in range(1, processes + 1)] if processes > 1 else [""]
+    problems = {name: checks.problem(settings.state_dir / name, time.monotonic()) for name in names}
+    for name, problem in problems.items():
+        typer.echo(f"{name}: " * bool(name) + (problem or "ready"))
+    raise typer.Exit(EXIT_DIFFERENCE if any(problems.values()) else EXIT_OK)
 
 
 @app.command(epilog=EXIT_CODES)

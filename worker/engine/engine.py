@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import structlog
 
@@ -15,6 +16,8 @@ from worker.engine.store import MemoryStore, PartitionStore, open_rocksdb
 from worker.engine.transaction import Committed, PartitionProcessor, Slice
 
 logger = structlog.get_logger(__name__)
+
+Phase = Literal["joining", "restoring", "ready", "stopping"]
 
 
 def _ignore(_: Committed) -> None:
@@ -39,6 +42,7 @@ class Engine:
         self._processors: dict[int, PartitionProcessor] = {}
         self._generation = -1
         self._assignment = 0
+        self._started_assignment = -1
         self._stopping = False
         # Producers are opened or closed as a whole: a stop or a revocation may come while they are being opened.
         self._changing = asyncio.Lock()
@@ -55,6 +59,20 @@ class Engine:
     def has_work(self) -> bool:
         """Whether progress is owed: partitions are assigned. (Between assignments it is the group's turn.)"""
         return bool(self._producers)
+
+    @property
+    def partitions(self) -> list[int]:
+        """The source partitions assigned now, restored or not."""
+        return sorted(self._producers)
+
+    @property
+    def phase(self) -> Phase:
+        """Ready: all that is assigned is restored and processed. That may be nothing, in a group of many workers."""
+        if self._stopping:
+            return "stopping"
+        if self._started_assignment == self._assignment:
+            return "ready"
+        return "restoring" if self._producers else "joining"
 
     def note_progress(self) -> None:
         self.last_progress = time.monotonic()
@@ -101,6 +119,7 @@ class Engine:
         if self._stopping:
             return
         self._generation = generation
+        self._started_assignment = self._assignment
         for partition, offset in start_offsets.items():
             self._processors[partition] = PartitionProcessor(
                 self.config,
