@@ -84,6 +84,12 @@ class EmbeddedKafka:
         return ",".join(f"{HOST}:{node.ports.client}" for node in self._nodes.values())
 
     @property
+    def internal_servers(self) -> str:
+        """host:port of every node's plaintext listener, where the nodes talk to each other. With a login and ACLs on
+        the listener for clients, this is the way in of whoever sets them up (`super.users=User:ANONYMOUS`)."""
+        return ",".join(f"{HOST}:{node.ports.internal}" for node in self._nodes.values())
+
+    @property
     def nodes(self) -> list[int]:
         """The numbers of all nodes, running or not."""
         return list(self._nodes)
