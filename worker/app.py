@@ -18,11 +18,12 @@ from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.app import BatchApp, create_app
 from worker.engine.config import EngineConfig
 from worker.engine.engine import Engine
+from worker.engine.failure import as_worker_error
 from worker.engine.internals import check_internals
 from worker.engine.state_dir import StateDirectory
 from worker.engine.watchdog import Watchdog
-from worker.errors import EXIT_OK, EngineFailure
-from worker.kafka import connection, topics
+from worker.errors import EXIT_OK
+from worker.kafka import connection, rights, topics
 from worker.operate import health
 from worker.operate.progress import Progress
 from worker.session.model import Limits
@@ -67,6 +68,7 @@ async def _run(settings: Settings) -> int:
     broker = await connection.probe(settings)
     for warning in broker.warnings:
         logger.warning("broker_warning", text=warning)
+    await rights.require(settings, rights.of_worker(settings))
     (await topics.check(settings)).require_usable()
 
     directory = StateDirectory.open(
@@ -124,10 +126,7 @@ async def _serve(app: BatchApp, stop: asyncio.Event) -> None:
         task.cancel()
     await _stop(app)
     if crash is not None:
-        raise EngineFailure(
-            f"a part of the worker crashed: {type(crash).__name__}: {crash}",
-            "restart the worker: it continues where the last transaction ended",
-        ) from crash
+        raise as_worker_error(crash, "a part of the worker crashed")
 
 
 async def _stop(app: BatchApp) -> None:

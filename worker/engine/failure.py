@@ -9,21 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import structlog
-from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InvalidProducerEpoch,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
-from worker.errors import EngineFailure, Fenced, WorkerError
+from worker.errors import AccessDenied, EngineFailure, Fenced, WorkerError
 
 logger = structlog.get_logger(__name__)
 
 
-def as_worker_error(error: BaseException, doing: str) -> WorkerError:
-    """Names a failure, keeping it as the cause: `doing` says what failed, with topic, partition and offsets."""
+def as_worker_error(error: BaseException, doing: str, *, on_topics: Literal["READ", "WRITE"] = "READ") -> WorkerError:
+    """Names a failure, keeping it as the cause: `doing` says what failed, with topic, partition and offsets, and
+    `on_topics` what it did with them, for a refusal: the broker names the topic only."""
     if isinstance(error, WorkerError):
         return error
-    failure = _named(error, doing)
+    failure = _denied(error, doing, on_topics) or _named(error, doing)
     failure.__cause__ = error
     return failure
 
@@ -40,6 +47,30 @@ def _named(error: BaseException, doing: str) -> WorkerError:
         "restart the worker: nothing was acknowledged, it continues where the last transaction ended. If it repeats, "
         "the text above names the cause",
     )
+
+
+def _denied(error: BaseException, doing: str, on_topics: str) -> AccessDenied | None:
+    """The missing right, when that is what the error or one of its causes tells."""
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case TopicAuthorizationFailedError():
+                right = f"{on_topics} on topic"
+            case GroupAuthorizationFailedError():
+                right = "READ on group"
+            case TransactionalIdAuthorizationFailed():
+                right = "WRITE on transactional id"
+            case _:
+                cause = cause.__cause__
+                continue
+        # aiokafka gives a name, or a set of names.
+        names = [str(name) for one in cause.args for name in (sorted(one) if isinstance(one, set) else [one])]
+        return AccessDenied(
+            f"{doing}: the broker refuses {right} {', '.join(names)}".rstrip(),
+            "have the broker's administrator add an ACL for it; `python -m worker check` names every right that is "
+            "missing. Nothing was acknowledged: the next start continues where the last transaction ended",
+        )
+    return None
 
 
 def exit_process(error: WorkerError) -> NoReturn:

@@ -37,6 +37,7 @@ RELIED_UPON: Final = (
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
 )
 
 

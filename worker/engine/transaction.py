@@ -129,7 +129,7 @@ class PartitionProcessor:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
-            exit_process(as_worker_error(error, doing))
+            exit_process(as_worker_error(error, doing, on_topics="WRITE"))
 
     async def _has_work(self) -> bool:
         """Waits until something is queued, and for the pause that limits the rate of transactions while there

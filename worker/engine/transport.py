@@ -24,6 +24,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+from mode import Service
 from mode.utils.futures import notify
 
 from worker.engine.batch import SourceRecord
@@ -43,6 +44,7 @@ URL_SCHEME = "kafka-batches"
 _FETCH_WAIT_SECONDS = 0.05
 _FETCH_BYTES_PER_PARTITION = 4 << 20
 _MAX_POLL_INTERVAL_SECONDS = 300.0
+_GROUP_CHECK_SECONDS = 1.0
 
 
 class BatchMessage(ConsumerMessage):
@@ -84,6 +86,21 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
     async def committed(self, tp: TP) -> int | None:
         offset: int | None = await self.call_thread(self._ensure_consumer().committed, tp)
         return offset
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        """Asks for what ended the membership. aiokafka keeps it for a fetch of its own kind, which Faust never makes:
+        without the right to be in the group the worker would wait for partitions for ever."""
+        while not self.should_stop:
+            await self.sleep(_GROUP_CHECK_SECONDS)
+            if self._consumer is None or self.should_stop:
+                continue
+            try:
+                self._consumer._coordinator.check_errors()
+            except Exception as error:  # noqa: BLE001  # what aiokafka gives up on, nobody else will try again
+                if not getattr(error, "retriable", False):
+                    config = cast("BatchApp", self.app).engine.config
+                    exit_process(as_worker_error(error, f"being in the group {config.app_id}"))
 
 
 class Consumer(stock.Consumer):
