@@ -7,7 +7,8 @@ import logging
 import queue
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -176,19 +177,30 @@ async def _log_in(settings: Settings, arguments: dict[str, Any]) -> tuple[str | 
                 f"{env_name('sasl_password')} against the broker's listener.",
             ) from error
         brokers = {broker.nodeId: f"{broker.host}:{broker.port}" for broker in client.cluster.brokers()}
-        try:
-            async with asyncio.timeout(LOGIN_SECONDS):
-                answer = await client.send(client.get_random_node(), MetadataRequest([]))
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnreachable(
-                f"a broker answers at {settings.bootstrap_servers}, but not at what it advertises: "
-                f"{', '.join(brokers.values())}",
-                "set the broker's advertised.listeners to addresses that this machine can reach.",
-            ) from error
-        return answer.to_object()["cluster_id"], brokers
+        return await _cluster_id(client, brokers, settings), brokers
     finally:
         logger.removeFilter(reasons)
         await client.close()
+
+
+async def _cluster_id(client: AIOKafkaClient, brokers: Mapping[int, str], settings: Settings) -> str | None:
+    """As any of the brokers tells it at its advertised address: some of them may be down."""
+    failure: Exception | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOGIN_SECONDS):
+            for node in brokers:
+                try:
+                    answer = await client.send(node, MetadataRequest([]))
+                except KafkaError as error:
+                    failure = error
+                else:
+                    cluster_id: str | None = answer.to_object()["cluster_id"]
+                    return cluster_id
+    raise BrokerUnreachable(
+        f"a broker answers at {settings.bootstrap_servers}, but none at what it advertises: "
+        f"{', '.join(brokers.values())}",
+        "set the broker's advertised.listeners to addresses that this machine can reach.",
+    ) from failure
 
 
 class _Collected(logging.Filter):
