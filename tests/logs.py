@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -121,7 +121,9 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """High watermarks: cheap to ask while events keep coming, and beyond the last record when markers follow it."""
     reader = _member_of(bootstrap, "oracle")
     partitions = [TopicPartition(topic, partition) for partition in partitions_of(bootstrap, topic)]
-    return {tp.partition: reader.get_watermark_offsets(tp, timeout=20)[1] for tp in partitions}
+    return {
+        tp.partition: from_coordinator(partial(reader.get_watermark_offsets, tp, timeout=2))[1] for tp in partitions
+    }
 
 
 @cache
@@ -136,25 +138,32 @@ def _member_of(bootstrap: str, group: str) -> Consumer:
             "enable.auto.commit": False,
             # Committed offsets only, but without waiting for a transaction that a killed worker left open.
             "isolation.level": "read_uncommitted",
+            "topic.metadata.refresh.interval.ms": 1000,  # a partition's leader may have died
         }
     )
 
 
-_COORDINATOR_IS_COMING = (
+_A_BROKER_IS_COMING = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    -137,  # _DESTROY_BROKER, which confluent-kafka does not name: it was asked while it died
 )
 
 
 def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = 30.0) -> Answer:
-    """`ask()`, again while a broker that has just started loads its groups."""
+    """`ask()`, again while a broker that has just started loads its groups, or another takes over from one that died."""
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in _COORDINATOR_IS_COMING or time.monotonic() > deadline:
+            if error.args[0].code() not in _A_BROKER_IS_COMING or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 

@@ -190,11 +190,11 @@ class Pipeline:
     # ------------------------------------------------------------------ what operators do to a group
 
     def group_members(self) -> int:
-        return len(self._group().members)
+        return len(self.group().members)
 
     def wait_group_empty(self) -> None:
         """A stopped static member stays in the group until its session times out."""
-        self.wait_until(lambda: self._group().state == ConsumerGroupState.EMPTY, "the group is empty", 30)
+        self.wait_until(lambda: self.group().state == ConsumerGroupState.EMPTY, "the group is empty", 30)
 
     def delete_group(self) -> None:
         from_coordinator(lambda: self._admin.delete_consumer_groups([self.app_id])[self.app_id].result(timeout=20))
@@ -205,7 +205,8 @@ class Pipeline:
         from_coordinator(lambda: self._admin.alter_consumer_group_offsets([asked])[self.app_id].result(timeout=20))
         assert self.committed() == offsets
 
-    def _group(self) -> Any:  # ConsumerGroupDescription, which confluent-kafka does not export
+    def group(self) -> Any:  # ConsumerGroupDescription, which confluent-kafka does not export
+        """Its state, members and coordinator, as the coordinator tells them."""
         return from_coordinator(
             lambda: self._admin.describe_consumer_groups([self.app_id])[self.app_id].result(timeout=20)
         )

@@ -1,0 +1,165 @@
+"""Brokers that die, one of three or two: killed, upgraded one after the other, coordinators that move."""
+
+from __future__ import annotations
+
+import time
+
+from tests.broker.processes import WorkerProcess
+from tests.chaos.cluster import Cluster
+from tests.chaos.scenario import Run, scenario
+
+PER_SECOND = 1_000
+BROKER_GONE_SECONDS = 60
+"""For a partition to go on after a broker died: its session at the controller (4 s here), an election, retries."""
+
+
+@scenario("broker-killed", broker="cluster")
+def broker_killed(run: Run) -> None:
+    """Each of three brokers is killed with -9 in turn, under load; the worker never ends."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared()
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        run.wait_progress(500)
+        for node in _in_turn(run, short=1, rounds=2):
+            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
+                cluster.kafka.kill(node)
+            run.injected("broker killed")
+            run.wait_progress(run.scaled(200, 8_000))
+            cluster.start(node, wait_in_sync=run.long)
+        worker.require_running()
+    cluster.wait_in_sync()
+
+
+@scenario("rolling-upgrade", broker="cluster")
+def rolling_upgrade(run: Run) -> None:
+    """Each of three brokers is stopped cleanly and started again in turn, under load; the worker never ends."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared()
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        run.wait_progress(500)
+        for node in _in_turn(run, short=1, rounds=2):
+            with run.resuming():
+                cluster.kafka.stop(node)
+            run.injected("broker restarted")
+            cluster.start(node, wait_in_sync=run.long)
+            run.wait_progress(200)
+        worker.require_running()
+    cluster.wait_in_sync()
+
+
+@scenario("coordinator-killed", broker="cluster")
+def coordinator_killed(run: Run) -> None:
+    """The broker that coordinates the group or a transaction is killed with -9, under load; the worker never ends."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared(batch_max_records=100)
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        run.wait_progress(500)
+        for round_ in range(run.scaled(1, 6)):
+            if round_ % 2 == 0:
+                node, what = cluster.group_coordinator(), "group coordinator killed"
+            else:
+                node, what = cluster.transaction_coordinator(run.rng.randrange(4)), "transaction coordinator killed"
+            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
+                cluster.kafka.kill(node)
+            run.injected(what)
+            run.wait_progress(run.scaled(200, 5_000))
+            cluster.start(node, wait_in_sync=run.long)
+        worker.require_running()
+    cluster.wait_in_sync()
+
+
+@scenario("coordinator-moves-while-a-worker-starts", broker="cluster")
+def coordinator_moves_at_start(run: Run) -> None:
+    """A worker starts while its group's coordinator moves: it goes on from its state's own position."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared(batch_max_records=100)
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        run.wait_progress(1_000)
+        for _ in range(run.scaled(1, 8)):
+            worker.kill9()
+            coordinator = cluster.group_coordinator()
+            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
+                _start_up_to(run, worker, "worker_starting")
+                # From here on it finds the coordinator, joins, fences and restores: a moment anywhere in that.
+                time.sleep(run.rng.uniform(0, 0.6))
+                if run.rng.random() < 0.5:
+                    cluster.kafka.kill(coordinator)
+                else:
+                    cluster.kafka.stop(coordinator)
+            assert cluster.group_coordinator() != coordinator
+            run.injected("coordinator moved during a start")
+            cluster.start(coordinator, wait_in_sync=run.long)
+    cluster.wait_in_sync()
+
+
+@scenario("two-of-three-brokers-lost", broker="cluster")
+def two_lost(run: Run) -> None:
+    """Two of three brokers are gone at once, so that nothing can be written, and come back."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared()
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        run.wait_progress(500)
+        for round_ in range(run.scaled(1, 3)):
+            lost = run.rng.sample(run.kafka.nodes, 2)
+            for node in lost:
+                # Paused as well as killed: connections that stay open are another thing than refused ones.
+                cluster.kafka.pause(node) if round_ % 2 == 0 else cluster.kafka.kill(node)
+            # Longer than a session; in the long form longer than a transaction may take.
+            time.sleep(run.scaled(8, 40))
+            worker_ended = not worker.running
+            with run.resuming(timeout_seconds=120):
+                for node in lost:
+                    cluster.kafka.resume(node)
+                    cluster.kafka.start(node, wait=False)
+                cluster.kafka.wait_until_ready()
+                _start_again(run, worker)
+            run.injected("two of three brokers lost" + ", worker ended" * worker_ended)
+            cluster.wait_in_sync()
+
+
+@scenario("worker-and-broker-killed", broker="cluster")
+def worker_and_broker_killed(run: Run) -> None:
+    """The worker and a broker are killed with -9 at the same moment; a new start goes on with two brokers."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared(batch_max_records=100)
+    with run.traffic(per_second=PER_SECOND):
+        worker.start()
+        for node in _in_turn(run, short=1, rounds=2):
+            run.wait_progress(run.rng.randint(500, 1_500))
+            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
+                cluster.kafka.kill(node)
+                worker.kill9()
+                worker.start()
+            run.injected("worker and broker killed together")
+            cluster.start(node, wait_in_sync=run.long)
+    cluster.wait_in_sync()
+
+
+def _in_turn(run: Run, *, short: int, rounds: int) -> list[int]:
+    """Nodes in a random order: a few, or each of them several times."""
+    if not run.long:
+        return run.rng.sample(run.kafka.nodes, short)
+    return [node for _ in range(rounds) for node in run.rng.sample(run.kafka.nodes, len(run.kafka.nodes))]
+
+
+def _start_up_to(run: Run, worker: WorkerProcess, event: str) -> None:
+    """Starts the worker and waits until it has logged the event."""
+    before = worker.output().count(event)
+    worker.start()
+    run.pipeline.wait_until(lambda: worker.output().count(event) > before, f"{event} is logged")
+
+
+def _start_again(run: Run, worker: WorkerProcess) -> None:
+    if not worker.running:
+        worker.start()
