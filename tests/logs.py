@@ -157,7 +157,7 @@ _A_BROKER_IS_COMING = (
 
 
 def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = 30.0) -> Answer:
-    """`ask()`, again while a broker that has just started loads its groups, or another takes over from one that died."""
+    """`ask()`, again while a broker that has just started loads its groups, or takes over from one that died."""
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
