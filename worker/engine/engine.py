@@ -11,6 +11,7 @@ import structlog
 
 from worker.engine.batch import BatchHandler
 from worker.engine.config import EngineConfig
+from worker.engine.failpoint import reached
 from worker.engine.producer import TransactionalProducer
 from worker.engine.store import MemoryStore, PartitionStore, open_rocksdb
 from worker.engine.transaction import Committed, PartitionProcessor, Slice
@@ -47,8 +48,7 @@ class Engine:
         # Producers are opened or closed as a whole: a stop or a revocation may come while they are being opened.
         self._changing = asyncio.Lock()
         self._room = asyncio.Event()
-        self.last_progress = time.monotonic()
-        """When something last got done: a commit, a piece of a restore, or a fetch that found nothing to do."""
+        self._last_progress = time.monotonic()
 
     @property
     def assignment(self) -> int:
@@ -74,8 +74,19 @@ class Engine:
             return "ready"
         return "restoring" if self._producers else "joining"
 
+    @property
+    def last_progress(self) -> float:
+        """When something last got done: a commit, a piece of a restore, or a fetch that found nothing to do.
+
+        Of the partition that waits the longest: one that hangs does not hide behind the others. In seconds of the
+        monotonic clock.
+        """
+        # A copy at once: the watchdog asks from a thread of its own.
+        busy = [processor.busy_since for processor in list(self._processors.values()) if not processor.is_idle]
+        return min(self._last_progress, *busy) if busy else self._last_progress
+
     def note_progress(self) -> None:
-        self.last_progress = time.monotonic()
+        self._last_progress = time.monotonic()
 
     def note_idle_fetch(self) -> None:
         """A fetch brought nothing: that is progress unless some partition still has work queued."""
@@ -95,6 +106,7 @@ class Engine:
             if not self._stopping:
                 self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
                 await asyncio.gather(*(producer.open() for producer in self._producers.values()))
+                await reached("fence")
 
     def open_stores(self, partitions: Iterable[int]) -> dict[int, PartitionStore]:
         """The stores of exactly these partitions; those of others are closed."""
@@ -160,6 +172,8 @@ class Engine:
         self._assignment += 1
         async with self._changing:
             processors, self._processors = self._processors, {}
+            if processors:
+                await reached("revoke")
             await asyncio.gather(*(processor.stop() for processor in processors.values()))
             await self._close_producers()
 

@@ -11,6 +11,7 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 
 from worker.engine.batch import OutRecord
 from worker.engine.config import EngineConfig
+from worker.engine.failpoint import reached
 
 # Under every topic's default max.message.bytes (1,048,588) whatever the compression does.
 _MAX_BATCH_BYTES: Final = 900_000
@@ -67,6 +68,7 @@ class TransactionalProducer:
         """Adds the next source offset to the transaction and commits it."""
         source = TopicPartition(self._config.source_topic, self._partition)
         await self._kafka.send_offsets_to_transaction({source: source_offset}, self._config.app_id)
+        await reached("5b")
         await self._kafka.commit_transaction()
 
     async def close(self) -> None:

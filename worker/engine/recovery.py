@@ -195,7 +195,7 @@ async def restore(
             by_tp[tp].restore(records, position)
             restored += len(records)
             if records:
-                reached("restore")
+                await reached("restore")
                 note_progress()
             if position >= ends[tp]:
                 remaining.discard(tp)

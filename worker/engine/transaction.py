@@ -86,6 +86,8 @@ class PartitionProcessor:
         self._wake = asyncio.Event()
         self._stopping = False
         self._last_commit = 0.0
+        self.busy_since = time.monotonic()
+        """When work came to an idle partition, or the last transaction ended."""
         self._task = asyncio.create_task(self._run(), name=f"transactions-{config.source_topic}-{partition}")
 
     @property
@@ -108,6 +110,8 @@ class PartitionProcessor:
                     "restart the worker: it continues at the last committed position; please report this",
                 )
             )
+        if self.is_idle:
+            self.busy_since = time.monotonic()
         self._queued_offset = fetched.next_offset
         self._queued_records += len(fetched.records)
         self._queue.append(fetched)
@@ -159,19 +163,19 @@ class PartitionProcessor:
 
         started = time.perf_counter()
         batch = Batch(self._config.source_topic, self._partition, self._done_offset, records)
-        reached("2")
+        await reached("2")
         effects = self._handler(batch, self._store)  # Step 2
         handled = time.perf_counter()
         changelog_offset = await self._commit(effects, position, records[-1].timestamp)  # Steps 3 to 5
-        reached("6")
+        await reached("6")
         self._store.apply(effects.rows, position, changelog_offset)  # Step 6
         self._done_offset = position.offset
-        reached("7")
+        await reached("7")
         for done in slices:  # Step 7
             done.acknowledge()
 
         committed = time.perf_counter()
-        self._last_commit = time.monotonic()
+        self._last_commit = self.busy_since = time.monotonic()
         self._observe(
             Committed(
                 self._partition,
@@ -187,19 +191,20 @@ class PartitionProcessor:
         """Returns the changelog offset after the transaction's last changelog record."""
         producer = self._producer
         position_record = OutRecord(POSITION_KEY, encode_position(position), [], timestamp_ms)
-        reached("3")
+        await reached("3")
         await producer.begin()  # Step 3
         changelog = await producer.send(self._config.changelog_topic, chain(effects.rows.values(), (position_record,)))
         others = [
             delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
         ]
-        reached("4")
+        await reached("4")
         for delivery in others:  # Step 4
             await delivery.next_offset()
+        await reached("4b")
         changelog_offset = 0
         for delivery in changelog:
             changelog_offset = await delivery.next_offset()
-        reached("5")
+        await reached("5")
         await producer.commit(position.offset)  # Step 5
         return changelog_offset
 
