@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 import uvloop
 
-from worker import __version__, logs
+from worker import __version__, child_process, logs
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.app import BatchApp, create_app
 from worker.engine.config import EngineConfig
@@ -102,6 +102,7 @@ async def _run(settings: Settings) -> int:
     finally:
         directory.close()
     logger.info("worker_stopped", processed=progress.records)
+    child_process.hear_no_more_stops()
     return EXIT_OK
 
 

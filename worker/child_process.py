@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -39,6 +40,17 @@ def dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
             os._exit(128 + number)
 
     return arm
+
+
+def hear_no_more_stops() -> None:
+    """For a process that is done, in its event loop: whoever asks it to stop once more gets the exit code it has.
+
+    A loop that closes gives signals back their default, which would end the process by the signal.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -19,9 +19,9 @@ from typing import Final
 
 import structlog
 
-from worker.child_process import PROCESS_NAME_VARIABLE, dies_with_parent, environment
+from worker.child_process import PROCESS_NAME_VARIABLE, dies_with_parent, environment, hear_no_more_stops
 from worker.errors import EXIT_OK, EngineFailure, StateDirectoryError
-from worker.kafka import connection, topics
+from worker.kafka import connection, rights, topics
 from worker.operate.check import require_usable_state
 from worker.operate.restart_policy import Ended, GiveUp, History, Restart, RestartPolicy
 from worker.settings import Settings, load_settings
@@ -65,7 +65,9 @@ async def _run(settings: Settings, processes: int) -> int:
         Child(child.state_dir.name, environment(child) | {PROCESS_NAME_VARIABLE: child.state_dir.name})
         for child in each
     ]
-    return await Supervisor(children).run(stop)
+    code = await Supervisor(children).run(stop)
+    hear_no_more_stops()
+    return code
 
 
 def child_settings(settings: Settings, number: int) -> Settings:
@@ -81,6 +83,7 @@ def child_settings(settings: Settings, number: int) -> Settings:
 async def _require_startable(settings: Settings, directories: Sequence[Path], stop: asyncio.Event) -> None:
     """Ask once what every child would ask, so that a mistake is one error and not N of them."""
     broker = await connection.probe(settings)
+    await rights.require(settings, rights.of_worker(settings))
     (await topics.check(settings)).require_usable()
     deadline = time.monotonic() + STOP_SECONDS
     for directory in directories:
