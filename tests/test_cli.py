@@ -114,7 +114,7 @@ def test_check_without_a_broker_ends_with_2_and_says_the_rest(tmp_path: Path) ->
     ended = worker("check", "--json", bootstrap_servers="127.0.0.1:1", state_dir=str(tmp_path / "state"))
     assert ended.returncode == 2
     rows = {row["what"]: row for row in json.loads(ended.stdout)}
-    assert {what for what, row in rows.items() if not row["ok"]} == {"broker", "topics"}
+    assert {what for what, row in rows.items() if not row["ok"]} == {"broker", "rights", "topics"}
     assert not (tmp_path / "state").exists(), "check made the directory it only had to look at"
 
 

@@ -18,7 +18,7 @@ def state_row(state_dir: Path, app_id: str = "app") -> check.CheckRow:
     """The row of the state directory; there is no broker, which the row does not need."""
     settings = load_settings({"bootstrap_servers": "127.0.0.1:1", "state_dir": state_dir, "app_id": app_id})
     rows = {row.what: row for row in asyncio.run(check.run(settings))}
-    assert list(rows) == ["settings", "broker", "topics", "state directory", "schemas"]
+    assert list(rows) == ["settings", "broker", "rights", "topics", "state directory", "schemas"]
     assert rows["schemas"].ok
     return rows["state directory"]
 

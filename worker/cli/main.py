@@ -24,9 +24,9 @@ from worker.settings import Settings
 
 EXIT_CODES = (
     "Exit codes: 0 fine · 1 a comparison found a difference, or a worker is not ready · 2 settings or topics are off · "
-    "3 no suitable broker · 4 the state directory cannot be used · 5 input is gone from Kafka · 70 a transaction "
-    "failed · 71 another worker took over · 72 a stall. After 70 and above a restart continues without loss or "
-    "repetition."
+    "3 no suitable broker, or no login · 4 the state directory cannot be used · 5 input is gone from Kafka · 6 a right "
+    "(ACL) is missing on the broker · 70 a transaction failed · 71 another worker took over · 72 a stall. After 70 and "
+    "above a restart continues without loss or repetition."
 )
 
 app = typer.Typer(
@@ -105,9 +105,10 @@ def run(
 @with_settings
 def topics_create(settings: Settings) -> None:
     """Create the topics that are missing. Existing ones are never changed, only compared."""
-    from worker.kafka import connection, topics
+    from worker.kafka import connection, rights, topics
 
     asyncio.run(connection.probe(settings))
+    asyncio.run(rights.require(settings, rights.of_topics_create(settings)))
     for name, created in asyncio.run(topics.create(settings)).items():
         typer.echo(f"{'created' if created else 'exists '}  {name}")
     report = asyncio.run(topics.check(settings))
@@ -120,9 +121,10 @@ def topics_create(settings: Settings) -> None:
 @with_settings
 def topics_check(settings: Settings, as_json: AsJson = False) -> None:
     """Compare the live topics with what is declared; exit code 2 when something is off."""
-    from worker.kafka import connection, topics
+    from worker.kafka import connection, rights, topics
 
     asyncio.run(connection.probe(settings))
+    asyncio.run(rights.require(settings, rights.of_topics_check(settings)))
     report = asyncio.run(topics.check(settings))
     if as_json:
         typer.echo(json.dumps(tables.topics_as_json(report), indent=2))
@@ -134,7 +136,7 @@ def topics_check(settings: Settings, as_json: AsJson = False) -> None:
 @app.command(epilog=EXIT_CODES)
 @with_settings
 def check(settings: Settings, as_json: AsJson = False) -> None:
-    """Check settings, broker, topics, state directory and schemas; exit code 2 when something is off."""
+    """Check settings, broker, rights, topics, state directory and schemas; exit code 2 when something is off."""
     from worker.operate import check as checks
 
     rows = asyncio.run(checks.run(settings))

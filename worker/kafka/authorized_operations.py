@@ -6,9 +6,10 @@ It speaks Metadata up to version 5, and reads the answer to DescribeGroups 3 as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Final
 
+from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -17,11 +18,13 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
     for_code,
 )
-from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
+from aiokafka.protocol.admin import DescribeConfigsRequest, DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 POLL_SECONDS: Final = 0.1
+COORDINATOR_SECONDS: Final = 5.0
+"""The first question about a group makes a new cluster create the topic of its coordinators, which takes a second."""
 BITS: Final = {"READ": 3, "WRITE": 4, "DESCRIBE": 8, "DESCRIBE_CONFIGS": 10}
 """Kafka's numbers of the operations (AclOperation), which are also their bits in an answer."""
 NOT_TOLD: Final = -(2**31)
@@ -35,47 +38,73 @@ def contains(operations: int, operation: str) -> bool:
 
 
 async def topic_operations(client: AIOKafkaClient, names: Collection[str]) -> dict[str, int]:
-    """Bits of what is allowed, by topic: 0 without the right to see it, NOT_TOLD when there is no such topic."""
+    """Bits of what is allowed, by topic; NOT_TOLD when there is no such topic."""
     if not names:
         return {}
-    answer = await client.send(client.get_random_node(), _Metadata(sorted(names)))
+    answer = await _retried(lambda: client.send(client.get_random_node(), _Metadata(sorted(names))))
     operations = {}
     for topic in answer.to_object()["topics"]:
-        if topic["error_code"] == TopicAuthorizationFailedError.errno:
-            operations[topic["topic"]] = 0
+        name, code = topic["topic"], topic["error_code"]
+        if code == TopicAuthorizationFailedError.errno:
+            # Who may not see a topic may still read its configuration.
+            operations[name] = await _may_describe_configs(client, name) << BITS["DESCRIBE_CONFIGS"]
         else:
-            operations[topic["topic"]] = NOT_TOLD if topic["error_code"] else topic["authorized_operations"]
+            operations[name] = NOT_TOLD if code else topic["authorized_operations"]
     return operations
 
 
 async def group_operations(client: AIOKafkaClient, group: str) -> int:
+    """Bits of what is allowed; NOT_TOLD when the group's coordinator does not answer."""
+
+    async def ask() -> Any:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        (described,) = (await client.send(node, _DescribeGroups(group))).to_object()["groups"]
+        if described["error_code"]:
+            raise for_code(described["error_code"])
+        return described["authorized_operations"]
+
+    try:
+        async with asyncio.timeout(COORDINATOR_SECONDS):
+            return int(await _retried(ask))
+    except GroupAuthorizationFailedError:
+        return 0
+    except TimeoutError:
+        return NOT_TOLD
+
+
+async def may_see_transactional_ids(client: AIOKafkaClient, ids: Iterable[str]) -> bool:
+    """Whether DESCRIBE is allowed on all of them, as it is with WRITE."""
+
+    async def ask(transactional_id: str) -> bool:
+        try:
+            await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+        except TransactionalIdAuthorizationFailed:
+            return False
+        except KafkaError as error:
+            # The coordinators may not be there yet; the broker looks at the rights before it says so.
+            if not error.retriable:
+                raise
+        return True
+
+    return all(await asyncio.gather(*map(ask, ids)))
+
+
+async def _may_describe_configs(client: AIOKafkaClient, topic: str) -> bool:
+    asked = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, [])])
+    answer = await _retried(lambda: client.send(client.get_random_node(), asked))
+    (resource,) = answer.to_object()["resources"]
+    return bool(resource["error_code"] != TopicAuthorizationFailedError.errno)
+
+
+async def _retried(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer, from another broker where one does not answer. Without end: give it a time limit."""
     while True:
         try:
-            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
-            answer = await client.send(node, _DescribeGroups(group))
-            (described,) = answer.to_object()["groups"]
-            if described["error_code"]:
-                raise for_code(described["error_code"])
-            return int(described["authorized_operations"])
-        except GroupAuthorizationFailedError:
-            return 0
+            return await ask()
         except KafkaError as error:
             if not error.retriable:
                 raise
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def may_see_transactional_ids(client: AIOKafkaClient, prefix: str, partitions: int) -> bool:
-    for partition in range(partitions):
-        try:
-            await client.coordinator_lookup(CoordinationType.TRANSACTION, f"{prefix}{partition}")
-        except TransactionalIdAuthorizationFailed:
-            return False
-        except KafkaError as error:
-            # The coordinators are not there yet; the broker looks at the rights before it says so.
-            if not error.retriable:
-                raise
-    return True
 
 
 class _MetadataResponseV8(Response):

@@ -141,7 +141,7 @@ def _first_answer(settings: Settings, tls: ssl.SSLContext | None) -> BrokerApis:
 
     for address in addresses:
         threading.Thread(target=ask, args=(address,), daemon=True).start()
-    reasons = []
+    reasons: list[str] = []
     for _ in addresses:
         try:
             answer = answers.get(timeout=ANSWER_SECONDS + 0.5)
@@ -154,9 +154,26 @@ def _first_answer(settings: Settings, tls: ssl.SSLContext | None) -> BrokerApis:
     hint = "" if tls is not None else " A broker that expects TLS closes such connections without an answer."
     raise BrokerUnreachable(
         f"no broker answers at {settings.bootstrap_servers} ({'; '.join(dict.fromkeys(reasons))})",
-        f"check that Kafka runs there, or set {env_name('bootstrap_servers')} and {env_name('security_protocol')} "
+        _tls_remedy(reasons)
+        or f"check that Kafka runs there, or set {env_name('bootstrap_servers')} and {env_name('security_protocol')} "
         f"(now {settings.security_protocol}).{hint} `python -m worker kafka` starts an embedded broker.",
     )
+
+
+def _tls_remedy(reasons: list[str]) -> str:
+    """What to do when one side refused the other's certificate; empty when that is not what the reasons tell."""
+    text = " ".join(reasons).upper()
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            f"the broker's certificate must be signed by the authority in {env_name('ssl_cafile')}, be in date, and "
+            f"name the host as {env_name('bootstrap_servers')} does: correct whichever of them is wrong."
+        )
+    if "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN_CA" in text):
+        return (
+            f"the broker wants a certificate of this worker, signed by an authority it trusts: set "
+            f"{env_name('ssl_certfile')} and {env_name('ssl_keyfile')}."
+        )
+    return ""
 
 
 async def _log_in(settings: Settings, arguments: dict[str, Any]) -> tuple[str | None, dict[int, str]]:

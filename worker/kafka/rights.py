@@ -28,8 +28,7 @@ from worker.kafka.connection import client_settings
 from worker.settings import Settings, env_name
 
 ANSWER_SECONDS: Final = 10.0
-"""For all answers together. The first question about a group or a transactional id makes a new cluster create the
-topic of its coordinators, which takes a second."""
+"""For all answers together."""
 
 
 class Resource(StrEnum):
@@ -102,29 +101,28 @@ async def require(settings: Settings, rights: Sequence[Right]) -> None:
 
 async def missing(settings: Settings, rights: Sequence[Right]) -> list[Right]:
     """Those of `rights` that the broker says this user has not, in their order."""
-    async with _client(settings) as client:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                topics = await topic_operations(client, {r.name for r in rights if r.resource is Resource.TOPIC})
-                lacking = []
-                for right in rights:
-                    match right.resource:
-                        case Resource.TOPIC:
-                            allowed = contains(topics[right.name], right.operation)
-                        case Resource.GROUP:
-                            allowed = contains(await group_operations(client, right.name), right.operation)
-                        case Resource.TRANSACTIONAL_ID:
-                            allowed = await may_see_transactional_ids(client, right.name, settings.partitions)
-                    if not allowed:
-                        lacking.append(right)
-                return lacking
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnreachable(
-                f"the broker at {settings.bootstrap_servers} does not tell what this user may do: "
-                f"{type(error).__name__} {error}".rstrip(),
-                "try again; if it repeats, look at the broker's log: the coordinators of groups and transactions are "
-                "not up.",
-            ) from error
+    names = {right.name for right in rights if right.resource is Resource.TOPIC}
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS), _client(settings) as client:
+            topics = await topic_operations(client, names)
+
+            async def allowed(right: Right) -> bool:
+                match right.resource:
+                    case Resource.TOPIC:
+                        return contains(topics[right.name], right.operation)
+                    case Resource.GROUP:
+                        return contains(await group_operations(client, right.name), right.operation)
+                    case Resource.TRANSACTIONAL_ID:
+                        ids = (f"{right.name}{partition}" for partition in range(settings.partitions))
+                        return await may_see_transactional_ids(client, ids)
+
+            return [right for right in rights if not await allowed(right)]
+    except (KafkaError, TimeoutError) as error:
+        raise BrokerUnreachable(
+            f"the broker at {settings.bootstrap_servers} does not tell what this user may do: "
+            f"{type(error).__name__} {error}".rstrip(),
+            "try again; if it repeats, look at the brokers' logs.",
+        ) from error
 
 
 def _topic(operation: str, name: str) -> Right:

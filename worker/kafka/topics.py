@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from worker.errors import TopicsError
+from worker.errors import AccessDenied, TopicsError
 from worker.kafka.connection import client_settings
 from worker.settings import Settings
 
@@ -158,8 +158,8 @@ class TopicsReport:
 async def create(settings: Settings) -> dict[str, bool]:
     """Create the declared topics that are missing; True for each one created, False for each that was there.
 
-    Never changes an existing topic. Returns when every partition has a leader. Raises TopicsError when the
-    broker refuses.
+    Never changes an existing topic. Returns when every partition has a leader. Raises AccessDenied without the
+    right to create them, TopicsError when the broker refuses for another reason.
     """
     declarations = declared(settings)
     async with _admin(settings) as admin:
@@ -169,16 +169,20 @@ async def create(settings: Settings) -> dict[str, bool]:
         if missing:
             requests = [NewTopic(d.name, d.partitions, d.replication_factor, topic_configs=d.configs) for d in missing]
             answer = await admin.create_topics(requests)
+            denied = []
             for name, code, message in answer.topic_errors:
                 if code == 0:
                     created.add(name)
                 # Two workers may be creating at once: the topic is there, which is what was asked for.
+                elif code == TopicAuthorizationFailedError.errno:
+                    denied.append(name)
                 elif code != TopicAlreadyExistsError.errno:
                     raise TopicsError(
                         f"topic {name} could not be created: {message or for_code(code).__name__}",
-                        "set WORKER_REPLICATION_FACTOR to at most the number of brokers, and give this user the right "
-                        "to create topics.",
+                        "set WORKER_REPLICATION_FACTOR to at most the number of brokers.",
                     )
+            if denied:
+                raise _denied("CREATE", denied)
         await _wait_for_leaders(admin, declarations)
     return {d.name: d.name in created for d in declarations}
 
@@ -227,17 +231,30 @@ async def _live_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[st
         return {}
     answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     configs: dict[str, dict[str, str]] = {}
+    denied = []
     for answer in answers:
         for resource in answer.to_object()["resources"]:
+            if resource["error_code"] == TopicAuthorizationFailedError.errno:
+                denied.append(resource["resource_name"])
+                continue
             if resource["error_code"]:
                 raise TopicsError(
                     f"the configuration of {resource['resource_name']} cannot be read: "
                     f"{for_code(resource['error_code']).__name__}",
-                    "give this user the right to describe topic configurations (DESCRIBE_CONFIGS).",
+                    "try again; if it repeats, look at the brokers' logs.",
                 )
             entries = resource["config_entries"]
             configs[resource["resource_name"]] = {entry["config_names"]: entry["config_value"] for entry in entries}
+    if denied:
+        raise _denied("DESCRIBE_CONFIGS", denied)
     return configs
+
+
+def _denied(operation: str, names: list[str]) -> AccessDenied:
+    return AccessDenied(
+        f"the broker refuses this user: {', '.join(f'{operation} on topic {name}' for name in names)}",
+        "have the broker's administrator add an ACL for each; the README lists what every command needs.",
+    )
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, declarations: list[TopicDeclaration]) -> None:

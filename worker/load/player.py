@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from worker.errors import TopicsError, WorkerError
+from worker.kafka import rights
 from worker.kafka.connection import client_settings, probe
 from worker.load.event import StreamEvent
 from worker.settings import Settings
@@ -67,10 +68,11 @@ async def play(
 
     Records are stamped with the time of sending, whatever time the events carry: the topic keeps records
     by that time (invoices of 2010 would be deleted before anybody read them), and latency is measured
-    from it. Raises BrokerUnreachable or TopicsError before anything is sent, and WorkerError at the first
-    record that is not delivered.
+    from it. Raises BrokerUnreachable, AccessDenied or TopicsError before anything is sent, and WorkerError at
+    the first record that is not delivered.
     """
     await probe(settings)
+    await rights.require(settings, rights.of_load(settings))
     await _require_topic(settings)
     producer = AIOKafkaProducer(
         **client_settings(settings),

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from worker.engine.state_dir import LOCK, check_owner, read_owner
 from worker.errors import StateDirectoryError, WorkerError
-from worker.kafka import topics
+from worker.kafka import rights, topics
 from worker.kafka.connection import BrokerFacts, probe
 from worker.settings import Settings, env_name
 
@@ -50,12 +50,13 @@ class CheckRow:
 
 
 async def run(settings: Settings) -> list[CheckRow]:
-    """Check settings, broker, topics, state directory and schemas, in this order. Raises nothing for what is off."""
+    """Check settings, broker, rights, topics, state directory and schemas, in this order. Raises nothing."""
     broker, facts = await _broker(settings)
     cluster_id = facts.cluster_id if facts is not None else None
     return [
         _settings(settings),
         broker,
+        await _rights(settings) if facts is not None else CheckRow("rights", False, "not checked: no broker"),
         await _topics(settings) if facts is not None else CheckRow("topics", False, "not checked: no broker"),
         await asyncio.to_thread(_state_directory, settings, cluster_id),
         _schemas(SCHEMAS),
@@ -78,6 +79,18 @@ async def _broker(settings: Settings) -> tuple[CheckRow, BrokerFacts | None]:
     found = f"Kafka {facts.release}, cluster {facts.cluster_id}, {len(facts.brokers)} broker(s)"
     warning = "\n".join(facts.warnings)
     return CheckRow("broker", True, found, warning=warning, details=asdict(facts)), facts
+
+
+async def _rights(settings: Settings) -> CheckRow:
+    needed = rights.of_worker(settings)
+    try:
+        missing = await rights.missing(settings, needed)
+    except WorkerError as error:
+        return _off("rights", error)
+    if missing:
+        lines = "\n".join(f"missing: {right}" for right in missing)
+        return CheckRow("rights", False, lines, "have the broker's administrator add an ACL for each.")
+    return CheckRow("rights", True, f"all {len(needed)} that a worker needs, as far as the broker tells")
 
 
 async def _topics(settings: Settings) -> CheckRow:

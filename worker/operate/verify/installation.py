@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from worker.agents.sessions import SessionsConfig
 from worker.errors import BrokerUnreachable, NotVerifiable
-from worker.kafka import connection, topics
+from worker.kafka import connection, rights, topics
 from worker.operate.verify.describe import describe
 from worker.operate.verify.fold import Fold
 from worker.operate.verify.partition import RETENTION_REMEDY, NoteProgress, PartitionVerification, TopicNames
@@ -24,9 +24,10 @@ async def run(settings: Settings, config: SessionsConfig, *, show_payload: bool,
     """Verify the installation of the settings. `config` is what its workers run with.
 
     Holds the sessions of one partition at a time in memory, twice (folded, and read from the changelog), and some
-    20 bytes for each output. Raises TopicsError, NotVerifiable and BrokerUnreachable.
+    20 bytes for each output. Raises AccessDenied, TopicsError, NotVerifiable and BrokerUnreachable.
     """
     await connection.probe(settings)
+    await rights.require(settings, rights.of_verify(settings))
     (await topics.check(settings)).require_usable()
     names = TopicNames(
         settings.topic_updates,
