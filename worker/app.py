@@ -18,12 +18,13 @@ from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.app import BatchApp, create_app
 from worker.engine.config import EngineConfig
 from worker.engine.engine import Engine
-from worker.engine.failure import as_worker_error
+from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import check_internals
 from worker.engine.state_dir import StateDirectory
 from worker.engine.watchdog import Watchdog
 from worker.errors import EXIT_OK
 from worker.kafka import connection, rights, topics
+from worker.kafka.cluster_watch import ClusterWatch
 from worker.operate import health
 from worker.operate.progress import Progress
 from worker.session.model import Limits
@@ -94,9 +95,10 @@ async def _run(settings: Settings) -> int:
         )
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        watchdog = Watchdog(engine, settings.watchdog_seconds)
+        watch = ClusterWatch(settings, exit_process)
+        watchdog = Watchdog(engine, settings.watchdog_seconds, lambda: watch.away_seconds)
         watchdog.start()
-        async with progress.reporting(), health.reporting(engine, directory.path):
+        async with watch.watching(), progress.reporting(), health.reporting(engine, directory.path):
             await _serve(app, stop)
         watchdog.stop()
     finally:
@@ -159,6 +161,7 @@ def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig
         session_timeout_seconds=settings.session_timeout_seconds,
         compression=None if settings.compression == "none" else settings.compression,
         transaction_pause_seconds=settings.transaction_pause_ms / 1000,
+        transaction_timeout_seconds=settings.transaction_timeout_seconds,
     )
 
 

@@ -21,17 +21,32 @@ from worker.settings import Settings
 
 LIBRARIES: Final = ("aiokafka", "faust", "mode", "asyncio", "kafka")
 REPEAT_SECONDS: Final = 10.0
+HARMLESS_SECONDS: Final = 3.0
+STREAK_PAUSE_SECONDS: Final = 1.0
 
 
 class _HarmlessRetries(logging.Filter):
-    """Drops the producer's warnings about what it retries by itself.
+    """Drops the producer's warnings about what it retries by itself, for as long as that is usual.
 
-    Such as NOT_ENOUGH_REPLICAS on a partition whose transaction marker is still being written. When the
-    retries run out the delivery fails, and that is an error of ours.
+    Such as NOT_ENOUGH_REPLICAS on a partition whose transaction marker is still being written, or a new leader to
+    be elected. One and the same for longer than three seconds is what an operator must read: it is why a
+    transaction waits.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._streaks: dict[str, tuple[float, float]] = {}
+        """When each complaint was heard first and last."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno > logging.WARNING or "retrying" not in str(record.msg)
+        if record.levelno > logging.WARNING or "retrying" not in str(record.msg):
+            return True
+        complaint = record.getMessage()
+        first, last = self._streaks.get(complaint, (record.created, record.created))
+        if record.created - last > STREAK_PAUSE_SECONDS:
+            first = record.created
+        self._streaks[complaint] = (first, record.created)
+        return record.created - first > HARMLESS_SECONDS
 
 
 class _Repeats(logging.Filter):

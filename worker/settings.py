@@ -122,6 +122,13 @@ class Settings(BaseSettings):
         ge=0,
         le=10_000,
     )
+    transaction_timeout_seconds: float = _setting(
+        30,
+        "The broker aborts a transaction of a frozen worker after so long; consumers wait behind it until then.",
+        ENGINE,
+        ge=1,
+        le=900,
+    )
     session_timeout_seconds: float = _setting(
         10, "After this long without a heartbeat a worker's partitions go to others.", ENGINE, ge=1, le=1800
     )

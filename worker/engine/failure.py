@@ -15,12 +15,14 @@ import structlog
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InvalidProducerEpoch,
+    KafkaConnectionError,
+    NodeNotReadyError,
     ProducerFenced,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
 
-from worker.errors import AccessDenied, EngineFailure, Fenced, WorkerError
+from worker.errors import AccessDenied, BrokerUnreachable, EngineFailure, Fenced, WorkerError
 
 logger = structlog.get_logger(__name__)
 
@@ -41,6 +43,12 @@ def _named(error: BaseException, doing: str) -> WorkerError:
             f"{doing}: another worker has taken over this partition",
             "nothing; the supervisor's restart joins the group anew. If it repeats, look for two workers with one "
             "WORKER_INSTANCE_ID, or pauses longer than WORKER_SESSION_TIMEOUT_SECONDS",
+        )
+    if isinstance(error, KafkaConnectionError | NodeNotReadyError):
+        return BrokerUnreachable(
+            f"{doing}: no broker answers: {error}",
+            "look at the brokers and the network; restart the worker, as often as it takes: nothing was acknowledged, "
+            "it continues where the last transaction ended",
         )
     return EngineFailure(
         f"{doing}: {type(error).__name__}: {error}",

@@ -7,16 +7,25 @@ from collections.abc import Iterable
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from worker.engine.batch import OutRecord
 from worker.engine.config import EngineConfig
 from worker.engine.failpoint import reached
+from worker.errors import TopicsError
 
 # Under every topic's default max.message.bytes (1,048,588) whatever the compression does.
 _MAX_BATCH_BYTES: Final = 900_000
-# Only a net: fencing ends a dead owner's transaction long before.
-_TRANSACTION_TIMEOUT_MS: Final = 30_000
+# A request without an answer is sent again within the transaction's time: a connection may be half open, where
+# what is sent vanishes and nothing ever comes back.
+_ATTEMPTS_PER_TRANSACTION: Final = 3
+_REFUSED_FOR: Final = {
+    MessageSizeTooLargeError: "max.message.bytes",
+    RecordListTooLargeError: "segment.bytes",
+    InvalidTimestampError: "message.timestamp.before.max.ms or message.timestamp.after.max.ms",
+}
+"""Errors no retry heals, and the topic's setting behind each."""
 
 
 class TransactionalProducer:
@@ -29,7 +38,8 @@ class TransactionalProducer:
             **config.client,
             client_id=f"{config.instance_id}-{partition}",
             transactional_id=config.transactional_id(partition),
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),
+            request_timeout_ms=int(config.transaction_timeout_seconds * 1000 / _ATTEMPTS_PER_TRANSACTION),
             max_batch_size=_MAX_BATCH_BYTES,
             compression_type=config.compression,
         )
@@ -62,7 +72,8 @@ class TransactionalProducer:
 
     async def _send_batch(self, topic: str, batch: object) -> Delivery:
         count: int = batch.record_count()  # type: ignore[attr-defined]  # aiokafka is untyped
-        return Delivery(await self._kafka.send_batch(batch, topic, partition=self._partition), count)
+        future = await self._kafka.send_batch(batch, topic, partition=self._partition)
+        return Delivery(future, count, f"{topic}[{self._partition}]")
 
     async def commit(self, source_offset: int) -> None:
         """Adds the next source offset to the transaction and commits it."""
@@ -78,11 +89,31 @@ class TransactionalProducer:
 class Delivery:
     """One record batch on its way."""
 
-    __slots__ = ("_count", "_future")
+    __slots__ = ("_count", "_future", "target")
 
-    def __init__(self, future: asyncio.Future[RecordMetadata], count: int) -> None:
+    def __init__(self, future: asyncio.Future[RecordMetadata], count: int, target: str) -> None:
         self._future = future
         self._count = count
+        self.target = target
+        """topic[partition]"""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the broker has not answered yet."""
+        return not self._future.done()
+
+    def refusal(self) -> TopicsError | None:
+        """What in the topic's settings refused the records, if that is why they were not delivered."""
+        error = None if self.is_pending or self._future.cancelled() else self._future.exception()
+        for kind, setting in _REFUSED_FOR.items():
+            if isinstance(error, kind):
+                return TopicsError(
+                    f"{self.target} refuses {self._count} records in one batch, because of the topic's {setting}",
+                    f"set {setting} of this topic to what `python -m worker topics check` lists as declared, or to "
+                    "the broker's default; then start the worker again: nothing was acknowledged, it continues with "
+                    "these records",
+                )
+        return None
 
     async def next_offset(self) -> int:
         """Waits for the broker; returns the offset after the batch's last record.

@@ -22,15 +22,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
+
+import structlog
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord, SourceRecord
 from worker.engine.config import EngineConfig
 from worker.engine.failpoint import reached
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.position import POSITION_KEY, Position, encode_position
-from worker.engine.producer import TransactionalProducer
+from worker.engine.producer import Delivery, TransactionalProducer
 from worker.engine.store import PartitionStore
-from worker.errors import EngineFailure
+from worker.errors import EngineFailure, WorkerError
+
+logger = structlog.get_logger(__name__)
+
+_SLOW_SECONDS: Final = 5.0
+"""A transaction takes some ten milliseconds. One that waits so long is told of, with what it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,9 @@ class PartitionProcessor:
         self._wake = asyncio.Event()
         self._stopping = False
         self._last_commit = 0.0
+        self._begun = 0.0
+        self._deliveries: tuple[Delivery, ...] = ()
+        self._is_slow = False
         self.busy_since = time.monotonic()
         """When work came to an idle partition, or the last transaction ended."""
         self._task = asyncio.create_task(self._run(), name=f"transactions-{config.source_topic}-{partition}")
@@ -133,7 +145,7 @@ class PartitionProcessor:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
-            exit_process(as_worker_error(error, doing, on_topics="WRITE"))
+            exit_process(as_worker_error(self._named(error, doing) or error, doing, on_topics="WRITE"))
 
     async def _has_work(self) -> bool:
         """Waits until something is queued, and for the pause that limits the rate of transactions while there
@@ -166,7 +178,12 @@ class PartitionProcessor:
         await reached("2")
         effects = self._handler(batch, self._store)  # Step 2
         handled = time.perf_counter()
+        self._begun = time.monotonic()
+        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._tell_slow)
         changelog_offset = await self._commit(effects, position, records[-1].timestamp)  # Steps 3 to 5
+        slow.cancel()
+        if self._is_slow:
+            self._tell_done()
         await reached("6")
         self._store.apply(effects.rows, position, changelog_offset)  # Step 6
         self._done_offset = position.offset
@@ -197,6 +214,7 @@ class PartitionProcessor:
         others = [
             delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
         ]
+        self._deliveries = (*others, *changelog)
         await reached("4")
         for delivery in others:  # Step 4
             await delivery.next_offset()
@@ -207,6 +225,47 @@ class PartitionProcessor:
         await reached("5")
         await producer.commit(position.offset)  # Step 5
         return changelog_offset
+
+    # -- What goes wrong, said by name
+
+    @property
+    def _waiting_for(self) -> str:
+        pending = [delivery.target for delivery in self._deliveries if delivery.is_pending]
+        return f"delivery to {', '.join(dict.fromkeys(pending))}" if pending else "the transaction's coordinator"
+
+    def _tell_slow(self) -> None:
+        self._is_slow = True
+        logger.warning(
+            "transaction_waits",
+            partition=self._partition,
+            waiting_for=self._waiting_for,
+            seconds=round(time.monotonic() - self._begun, 1),
+            timeout_seconds=self._config.transaction_timeout_seconds,
+        )
+
+    def _tell_done(self) -> None:
+        self._is_slow = False
+        seconds = round(time.monotonic() - self._begun, 1)
+        logger.warning("transaction_done", partition=self._partition, seconds=seconds)
+
+    def _named(self, error: BaseException, doing: str) -> WorkerError | None:
+        """What the error alone does not tell: which topic refused, or that the transaction took too long. (The
+        broker fences such a producer as it does one whose partition another worker has; the age tells which.)"""
+        for delivery in self._deliveries:
+            if refusal := delivery.refusal():
+                return refusal
+        seconds = time.monotonic() - self._begun
+        if not isinstance(error, ProducerFenced | InvalidProducerEpoch):
+            return None
+        if seconds < self._config.transaction_timeout_seconds:
+            return None
+        return EngineFailure(
+            f"{doing}: the transaction was open for {seconds:.0f} s, waiting for {self._waiting_for}, and the broker "
+            f"aborted it (WORKER_TRANSACTION_TIMEOUT_SECONDS={self._config.transaction_timeout_seconds:g})",
+            "restart the worker: nothing was acknowledged, it continues where the last transaction ended. If it "
+            "repeats, find out why the brokers take so long (replicas out of sync, full disks, a network that drops "
+            "packets), or why this machine froze",
+        )
 
     def _describe(self) -> str:
         return f"{self._config.source_topic}[{self._partition}]"

@@ -64,6 +64,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         config = app.engine.config
         # Session and rebalance timeouts: a static member keeps its partitions for the former, and the
         # group waits for all members to finish their transactions for the latter.
+        rebalance_seconds = max(config.session_timeout_seconds, 10.0)
         return aiokafka.AIOKafkaConsumer(
             **config.client,
             client_id=config.instance_id,
@@ -79,7 +80,9 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
             fetch_max_wait_ms=int(_FETCH_WAIT_SECONDS * 1000),
             session_timeout_ms=int(config.session_timeout_seconds * 1000),
-            rebalance_timeout_ms=int(max(config.session_timeout_seconds, 10.0) * 1000),
+            rebalance_timeout_ms=int(rebalance_seconds * 1000),
+            # The answer to a join comes when all members have joined, after the rebalance timeout at the latest.
+            request_timeout_ms=int((rebalance_seconds + 5.0) * 1000),
             heartbeat_interval_ms=int(config.session_timeout_seconds * 1000 / 5),
         )
 
