@@ -36,6 +36,7 @@ RELIED_UPON: Final = (
     "faust.app.base:App._on_partitions_assigned",
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
+    "aiokafka.producer.transaction_manager:TransactionManager.error_transaction",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
 )

@@ -82,6 +82,11 @@ class TransactionalProducer:
         await reached("5b")
         await self._kafka.commit_transaction()
 
+    def failed_with(self) -> BaseException | None:
+        """Why the running transaction failed, if it did. What is sent after that fails with an error of its own."""
+        waiter = self._kafka._txn_manager._transaction_waiter
+        return waiter.exception() if waiter is not None and waiter.done() and not waiter.cancelled() else None
+
     async def close(self) -> None:
         await self._kafka.stop()
 

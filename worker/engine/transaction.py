@@ -145,7 +145,8 @@ class PartitionProcessor:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
-            exit_process(as_worker_error(self._named(error, doing) or error, doing, on_topics="WRITE"))
+            root = self._named(error, doing) or self._producer.failed_with() or error
+            exit_process(as_worker_error(root, doing, on_topics="WRITE"))
 
     async def _has_work(self) -> bool:
         """Waits until something is queued, and for the pause that limits the rate of transactions while there
