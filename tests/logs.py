@@ -7,7 +7,7 @@ read_committed: what an aborted transaction wrote does not exist here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -104,10 +104,14 @@ def admin_of(bootstrap: str) -> AdminClient:
 @cache
 def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """Partition numbers of `topic`; raises KafkaException when it does not exist."""
-    found = admin_of(bootstrap).list_topics(topic, timeout=20).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    return sorted(found.partitions)
+
+    def ask() -> list[int]:
+        found = admin_of(bootstrap).list_topics(topic, timeout=20).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return sorted(found.partitions)
+
+    return from_coordinator(ask)
 
 
 def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
@@ -124,6 +128,20 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return {
         tp.partition: from_coordinator(partial(reader.get_watermark_offsets, tp, timeout=2))[1] for tp in partitions
     }
+
+
+def open_records(bootstrap: str, topics: Iterable[str]) -> int:
+    """Records that lie in transactions nobody has ended yet, counted from the first of them in each partition."""
+    reader = _reader(bootstrap)
+    try:
+        return sum(
+            end_offsets(bootstrap, topic)[partition]
+            - reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            for topic in topics
+            for partition in partitions_of(bootstrap, topic)
+        )
+    finally:
+        reader.close()
 
 
 @cache
@@ -149,6 +167,8 @@ _A_BROKER_IS_COMING = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,  # created a moment ago, and not yet told to every broker
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._TRANSPORT,
     KafkaError._TIMED_OUT,

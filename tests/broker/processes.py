@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from worker.child_process import dies_with_parent
 
@@ -30,10 +31,12 @@ class WorkerProcess:
         self.may_fail = False
         """Set by a test that makes it fail on purpose: a stack trace in its log is then no fault (S8)."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     def start(self) -> WorkerProcess:
         assert not self.running, f"{self.name} is already running"
         self.expected_up = True
+        self._said_before = len(self.output())
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -96,6 +99,17 @@ class WorkerProcess:
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def said(self) -> str:
+        """What it has logged since it was last started."""
+        return self.output()[self._said_before :]
+
+    def logged(self, event: str, *, ever: bool = False) -> list[dict[str, Any]]:
+        """Its log lines about `event` since it was last started, or of all its starts; needs log_format="json"."""
+        text = self.output() if ever else self.said()
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        lines = [json.loads(line) for line in whole if line.startswith("{") and f'"{event}"' in line]
+        return [line for line in lines if line["event"] == event]
+
     def tail(self) -> str:
         lines = self.output().splitlines()[-TAIL_LINES:]
         return "\n".join([f"--- last lines of {self.log}", *lines, "---"])
@@ -104,6 +118,12 @@ class WorkerProcess:
         """Resident memory as the kernel counts it now."""
         fields = Path(f"/proc/{self.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def standing(self) -> bool:
+        """Whether a SIGSTOP holds it, whoever sent that."""
+        status = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2]
+        return status.startswith("T")
 
     def open_files(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))

@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.chaos.scenario import SCENARIOS, Scenario
 
-MODULES: Final = ("crashes", "brokers")
+MODULES: Final = ("crashes", "steps", "brokers")
 
 
 def scenarios() -> list[Scenario]:
