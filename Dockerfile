@@ -18,7 +18,7 @@ FROM python:3.11-slim
 LABEL org.opencontainers.image.title="session-worker" \
       org.opencontainers.image.description="Session updates in, enriched sessions out: exactly once, on Kafka." \
       org.opencontainers.image.version="0.1.0"
-# A volume mounted on /state for the first time takes over its owner.
+# A new volume mounted on /state takes over its owner. (No VOLUME: without one named, each run would leave one behind.)
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin worker \
  && install --directory --owner 10001 --mode 0750 /state
 COPY --from=build /opt/venv /opt/venv
@@ -30,7 +30,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     WORKER_STATE_DIR=/state \
     WORKER_LOG_FORMAT=json
 USER 10001
-VOLUME /state
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "worker", "health"]
 ENTRYPOINT ["python", "-m", "worker"]
