@@ -76,6 +76,18 @@ class AccessDenied(WorkerError):
     exit_code = 6
 
 
+class StateLost(WorkerError):
+    """Stored sessions are gone from the changelog, and with them what the outputs so far were built on."""
+
+    exit_code = 5
+
+
+class UnknownFormat(WorkerError):
+    """Stored state that this version of the worker cannot read: another version wrote it, or something else did."""
+
+    exit_code = 4
+
+
 class EngineFailure(WorkerError):
     """A transaction failed, or an invariant broke. Nothing was acknowledged; a restart continues."""
 

@@ -25,6 +25,7 @@ from msgspec import Struct
 from worker import __version__
 from worker.agents.claims import PartitionClaims
 from worker.engine.batch import Batch, Effects, OutRecord, RowsView, SourceRecord
+from worker.errors import UnknownFormat
 from worker.session.apply import Accepted, Duplicate, Unchanged, apply
 from worker.session.model import Limits, Session, Update
 from worker.session.rejections import Code, Rejected
@@ -73,7 +74,7 @@ class SessionsHandler:
 
     def __call__(self, batch: Batch, rows: RowsView) -> Effects:
         """All effects of the batch. Whatever a producer sent, it does not raise; a stored row that cannot be
-        read does (`wire.row.UnreadableRow`)."""
+        read does (`UnknownFormat`)."""
         work = _Work(self._config, batch, rows)
         for record in batch.records:
             work.take(record)
@@ -170,7 +171,15 @@ class _Work:
         """The session as the records before this one left it."""
         changed = self._changed.get(key)
         stored = self._rows.get(key) if changed is None else changed.value
-        return None if stored is None else row.decode(stored)
+        try:
+            return None if stored is None else row.decode(stored)
+        except row.UnreadableRow as problem:
+            raise UnknownFormat(
+                f"{self._batch.topic}[{self._batch.partition}], offsets {self._batch.first_offset} to "
+                f"{self._batch.last_offset}: the stored row of a session among them cannot be read: {problem}",
+                "run the version of the worker that wrote the changelog, or a newer one; if no worker wrote that row, "
+                "restore the changelog topic from a backup",
+            ) from problem
 
     def _fit(self, key: bytes, value: bytes, headers: enriched.Headers, changed: bytes) -> bool:
         """Whether the topics take the enriched record and the row: a transaction with a record that is too large

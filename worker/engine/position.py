@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.engine.batch import RESERVED_KEY_PREFIX
-from worker.errors import EngineFailure
+from worker.errors import UnknownFormat
 
 POSITION_KEY: Final = RESERVED_KEY_PREFIX + b"\x00position"
 
@@ -40,16 +40,16 @@ def encode_position(position: Position) -> bytes:
 
 
 def decode_position(value: bytes) -> Position:
-    """Raises EngineFailure for a record this version cannot read."""
+    """Raises UnknownFormat for a record this version cannot read."""
     try:
         stored = _decoder.decode(value)
     except msgspec.DecodeError as error:
-        raise EngineFailure(
+        raise UnknownFormat(
             f"a position record of the changelog cannot be read: {error}",
             "check that no other program writes to the changelog topic; restore the topic from a backup",
         ) from error
     if stored.format != _FORMAT:
-        raise EngineFailure(
+        raise UnknownFormat(
             f"a position record has format {stored.format}, this version reads format {_FORMAT}",
             "run the version of the worker that wrote this state, or a newer one",
         )

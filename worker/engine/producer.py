@@ -120,10 +120,7 @@ class Delivery:
                 )
         return None
 
-    async def next_offset(self) -> int:
-        """Waits for the broker; returns the offset after the batch's last record.
-
-        Raises the delivery's error. The metadata's offset is that of the batch's FIRST record.
-        """
-        metadata = await self._future
-        return int(metadata.offset) + self._count
+    async def offsets(self) -> range:
+        """Waits for the broker; returns the offsets the records got. Raises the delivery's error."""
+        first = int((await self._future).offset)  # the metadata's offset is that of the batch's FIRST record
+        return range(first, first + self._count)

@@ -218,11 +218,14 @@ class PartitionProcessor:
         self._deliveries = (*others, *changelog)
         await reached("4")
         for delivery in others:  # Step 4
-            await delivery.next_offset()
+            await delivery.offsets()
         await reached("4b")
-        changelog_offset = 0
+        changelog_offset = self._store.checkpoint.changelog_offset
         for delivery in changelog:
-            changelog_offset = await delivery.next_offset()
+            offsets = await delivery.offsets()
+            if offsets.start < changelog_offset:
+                raise _changelog_shrank(self._config.changelog_topic, self._partition, offsets.start, changelog_offset)
+            changelog_offset = offsets.stop
         await reached("5")
         await producer.commit(position.offset)  # Step 5
         return changelog_offset
@@ -270,3 +273,12 @@ class PartitionProcessor:
 
     def _describe(self) -> str:
         return f"{self._config.source_topic}[{self._partition}]"
+
+
+def _changelog_shrank(topic: str, partition: int, offset: int, expected: int) -> EngineFailure:
+    return EngineFailure(
+        f"{topic}[{partition}]: rows were written at offset {offset}, the store has those up to {expected}: the topic "
+        "was deleted and created again; this transaction is not committed",
+        "restore the topic from a backup, then restart; or start a new state: another WORKER_APP_ID, and new output "
+        "topics",
+    )

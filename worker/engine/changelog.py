@@ -1,0 +1,44 @@
+"""What the broker says of the changelog topic: its id, how long it keeps tombstones, where it begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin.config_resource import ConfigResourceType
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.admin import DescribeConfigsRequest
+
+from worker.engine.checkpoint import ChangelogPartition
+from worker.kafka.topic_metadata import TopicMetadata
+
+_DELETE_RETENTION: Final = "delete.retention.ms"
+
+
+async def describe(reader: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> dict[int, ChangelogPartition]:
+    """The changelog's partitions as they are now. `reader` reads whatever is there, committed or not: its ends are
+    behind a transaction that somebody left open, where those of a read_committed one are before it."""
+    client: AIOKafkaClient = reader._client
+    topic_id = await _topic_id(client, topic)
+    delete_retention_ms = await _delete_retention_ms(client, topic)
+    tps = [TopicPartition(topic, partition) for partition in partitions]
+    begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
+    return {tp.partition: ChangelogPartition(topic_id, delete_retention_ms, begins[tp], ends[tp]) for tp in tps}
+
+
+async def _topic_id(client: AIOKafkaClient, topic: str) -> str:
+    answer = await client.send(client.get_random_node(), TopicMetadata([topic]))
+    (described,) = answer.to_object()["topics"]
+    if described["error_code"]:
+        raise for_code(described["error_code"])(topic)
+    return str(described["topic_id"].hex())
+
+
+async def _delete_retention_ms(client: AIOKafkaClient, topic: str) -> int:
+    request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, [_DELETE_RETENTION])])
+    (resource,) = (await client.send(client.get_random_node(), request)).to_object()["resources"]
+    if resource["error_code"]:
+        raise for_code(resource["error_code"])(topic)
+    return next(int(each["config_value"]) for each in resource["config_entries"])

@@ -1,0 +1,206 @@
+"""Bringing the partitions' rows from the changelog into the stores, and where to read on.
+
+A restore reads record lists with a consumer of its own, outside the group, committed records only. It is done when
+its POSITION (which moves past commit markers, the last offsets of a transactional topic) reaches the end the changelog
+had when it began. The end is that of everything written, not of what is committed: behind a transaction that somebody
+left open there may be rows of ours, so a restore waits until it is ended, at the latest by its timeout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from worker.engine import changelog
+from worker.engine.checkpoint import ChangelogPartition, unfit, wall_clock_ms
+from worker.engine.config import EngineConfig
+from worker.engine.failpoint import reached
+from worker.engine.store import PartitionStore
+from worker.errors import InputLost, SettingsError, StateLost
+
+logger = structlog.get_logger(__name__)
+
+_FETCH_BYTES_PER_PARTITION: Final = 4 << 20
+# A changelog ends with commit markers, which arrive as no record: the position passes them while we wait. Every
+# start waits for that once, so the wait is short; data that comes ends it sooner.
+_MARKER_WAIT_MS: Final = 20
+_SAY_WAITING_SECONDS: Final = 5.0
+
+
+async def restore(
+    config: EngineConfig,
+    reader: AIOKafkaConsumer,
+    stores: Mapping[int, PartitionStore],
+    note_progress: Callable[[], None],
+) -> None:
+    """Brings every store to the end of its changelog partition, calling `note_progress` after every piece.
+
+    `reader` (read_uncommitted) only answers where the changelog begins and ends. A store that the changelog cannot
+    make complete (see `checkpoint.unfit`) is rebuilt from the beginning. Raises StateLost when that store is the only
+    thing left.
+    """
+    started = time.monotonic()
+    topic = config.changelog_topic
+    partitions = await changelog.describe(reader, topic, stores)
+    for partition, store in stores.items():
+        _discard_unfit(topic, partition, store, partitions[partition])
+    ends = {
+        TopicPartition(topic, partition): there.end
+        for partition, there in partitions.items()
+        if max(stores[partition].checkpoint.changelog_offset, there.begin) < there.end
+    }
+    restored = 0
+    if ends:
+        async with open_reader(config.client, "read_committed", topic) as committed:
+            committed.assign(list(ends))
+            for tp in ends:
+                offset = stores[tp.partition].checkpoint.changelog_offset
+                committed.seek(tp, max(offset, partitions[tp.partition].begin))
+            restored = await _read_to(ends, committed, stores, note_progress)
+    for store in stores.values():
+        store.finish_restore()
+    seconds = time.monotonic() - started
+    logger.info("restored", changelog_records=restored, partitions=sorted(stores), seconds=round(seconds, 2))
+
+
+def _discard_unfit(topic: str, partition: int, store: PartitionStore, there: ChangelogPartition) -> None:
+    had = store.checkpoint
+    reason = unfit(had, there, wall_clock_ms())
+    if reason is not None:
+        if there.begin == there.end:
+            raise _state_lost(f"{topic}[{partition}] is empty, the local store has its rows up to another time's end")
+        logger.warning(
+            "store_rebuilt",
+            partition=partition,
+            reason=reason,
+            store_offset=had.changelog_offset,
+            changelog_begins=there.begin,
+            changelog_ends=there.end,
+        )
+    if reason is not None or had.changelog_offset == 0:
+        store.begin(there.topic_id)
+
+
+async def _read_to(
+    ends: Mapping[TopicPartition, int],
+    reader: AIOKafkaConsumer,
+    stores: Mapping[int, PartitionStore],
+    note_progress: Callable[[], None],
+) -> int:
+    """Reads until every position is at its end; returns how many records there were."""
+    restored = 0
+    remaining = set(ends)
+    last_piece = time.monotonic()
+    while remaining:
+        fetched = await reader.getmany(*remaining, timeout_ms=_MARKER_WAIT_MS)
+        for tp in list(remaining):
+            records = fetched.get(tp, ())
+            position = await reader.position(tp)
+            if position > stores[tp.partition].checkpoint.changelog_offset:
+                stores[tp.partition].restore(records, position)
+                restored += len(records)
+            if records:
+                await reached("restore")
+                note_progress()
+                last_piece = time.monotonic()
+            if position >= ends[tp]:
+                remaining.discard(tp)
+                reader.pause(tp)
+        if remaining and time.monotonic() - last_piece > _SAY_WAITING_SECONDS:
+            last_piece = time.monotonic()
+            logger.warning(
+                "restore_waits",
+                partitions=sorted(tp.partition for tp in remaining),
+                reason="a transaction in the changelog is open, or its broker does not answer",
+            )
+    return restored
+
+
+def require_kept(
+    config: EngineConfig,
+    stores: Mapping[int, PartitionStore],
+    offsets: Mapping[int, int],
+    committed: Mapping[int, int | None],
+) -> None:
+    """Raises StateLost when input was processed and the changelog knows nothing of it: to begin anew would give
+    every session a second life beside its outputs."""
+    for partition, store in stores.items():
+        offset = committed[partition]
+        if store.position is None and offset is not None and offset > offsets[partition]:
+            raise _state_lost(
+                f"{config.changelog_topic}[{partition}] holds no state, but the group {config.app_id} has processed "
+                f"{config.source_topic}[{partition}] up to offset {offset}"
+            )
+
+
+def _state_lost(problem: str) -> StateLost:
+    return StateLost(
+        f"{problem}: the changelog was deleted and created again, or emptied",
+        "restore the topic from a backup; or start a new state: another WORKER_APP_ID, and new output topics. If "
+        "nothing was ever processed and only the group's offsets were set by hand, delete those",
+    )
+
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+
+@asynccontextmanager
+async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer outside any group that knows these topics already."""
+    consumer = AIOKafkaConsumer(
+        **client,
+        isolation_level=isolation,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
+        fetch_max_wait_ms=50,
+    )
+    await consumer.start()
+    try:
+        for topic in topics:  # else the first question about each waits for a retry, a tenth of a second
+            await consumer._client.add_topic(topic)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def start_offsets(reader: AIOKafkaConsumer, topic: str, stores: Mapping[int, PartitionStore]) -> dict[int, int]:
+    """Where to read on, per partition: the state's position, or the topic's beginning when there is no state.
+
+    Raises InputLost when the topic does not reach from there on, SettingsError when the state was built
+    from another topic.
+    """
+    tps = {partition: TopicPartition(topic, partition) for partition in stores}
+    beginnings = await reader.beginning_offsets(list(tps.values()))
+    ends = await reader.end_offsets(list(tps.values()))
+    offsets: dict[int, int] = {}
+    for partition, store in stores.items():
+        beginning, end = beginnings[tps[partition]], ends[tps[partition]]
+        position = store.position
+        if position is None:
+            offsets[partition] = beginning
+            continue
+        if position.topic != topic:
+            raise SettingsError(
+                f"the state was built from topic {position.topic}, this worker reads {topic}",
+                "set WORKER_TOPIC_UPDATES to the former topic, or WORKER_APP_ID to a new name for a new state",
+            )
+        if position.offset < beginning:
+            raise InputLost(
+                f"{topic}[{partition}]: records {position.offset} to {beginning - 1} were deleted "
+                "before they were processed",
+                "raise the topic's retention; see the README on lost input for how to go on",
+            )
+        if position.offset > end:
+            raise InputLost(
+                f"{topic}[{partition}]: the state has read up to offset {position.offset}, "
+                f"the topic ends at {end}: it was deleted and created again, or lost records",
+                "restore the topic; or start a new state with another WORKER_APP_ID",
+            )
+        offsets[partition] = position.offset
+    return offsets
