@@ -1,0 +1,1 @@
+"""What of the engine can be tested without a broker."""
