@@ -51,7 +51,7 @@ def _table(played: list[Played]) -> Table:
     table = Table(title="Chaos: what was lost and what was doubled")
     for name, right in (("scenario", False), ("events", True), ("faults injected", False), ("duplicates", True)):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for name in ("lost", "resumed after s", "took s"):
+    for name in ("lost", "resumed after s, median / most", "took s"):
         table.add_column(name, justify="right")
     for done in played:
         verdict = done.verdict

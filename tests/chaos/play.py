@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import time
 import uuid
 from collections.abc import Iterator
@@ -32,12 +33,14 @@ class Played:
 
     @property
     def resumed(self) -> str:
-        """Seconds until work went on, the slowest time; empty when the scenario measures none."""
-        return f"{max(self.run.resume_seconds):.1f}" if self.run.resume_seconds else ""
+        """Seconds until work went on: the median and the slowest time; empty when the scenario measures none."""
+        seconds = self.run.resume_seconds
+        return f"{statistics.median(seconds):.1f} / {max(seconds):.1f}" if seconds else ""
 
     @property
     def faults(self) -> str:
-        return ", ".join(f"{times} × {fault}" for fault, times in self.run.faults.items())
+        counted = [f"{times} × {fault}" for fault, times in self.run.faults.items()]
+        return ", ".join(counted + [f"{what} {seconds:.1f} s" for what, seconds in self.run.times.items()])
 
 
 class Brokers:

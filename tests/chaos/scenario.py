@@ -78,6 +78,7 @@ class Run:
         """An app of its own. With broker="own" a stand-in without a broker, until the scenario sets its own."""
         self.faults: Counter[str] = Counter()
         self.resume_seconds: list[float] = []
+        self.times: dict[str, float] = {}
         self._kafka = kafka
 
     @property
@@ -98,12 +99,17 @@ class Run:
         """Counts a fault that was seen to bite, in words for the table: "kill -9", "transaction aborted"."""
         self.faults[fault] += times
 
-    def count_aborted(self) -> None:
+    def measured(self, what: str, seconds: float) -> None:
+        """A time worth telling, in words for the table; the longest of those measured in one run is shown."""
+        self.times[what] = max(seconds, self.times.get(what, 0.0))
+
+    def count_aborted(self) -> int:
         """Counts the records that were written and then aborted, so that faults in mid-transaction show."""
         uncommitted = self.pipeline.written(isolation="read_uncommitted")
         committed = self.pipeline.written(isolation="read_committed")
         if aborted := sum(uncommitted.values()) - sum(committed.values()):
-            self.injected("aborted record", aborted)
+            self.faults["aborted record"] = aborted
+        return aborted
 
     @contextmanager
     def traffic(self, per_second: int = 1_000, **knobs: int) -> Iterator[Traffic]:
@@ -131,9 +137,12 @@ class Run:
             lambda: sum(self.pipeline.committed().values()) >= goal, f"{events} more committed", timeout_seconds
         )
 
+    def ends(self) -> dict[int, int]:
+        """Where the input ends now, per partition."""
+        return end_offsets(self.pipeline.bootstrap, self.pipeline.names.updates)
+
     def _behind(self, committed: dict[int, int]) -> set[int]:
-        ends = end_offsets(self.pipeline.bootstrap, self.pipeline.names.updates)
-        return {p for p, end in ends.items() if committed.get(p, 0) < end}
+        return {p for p, end in self.ends().items() if committed.get(p, 0) < end}
 
     def _stuck_at(self, before: dict[int, int]) -> set[int]:
         now = self.pipeline.committed()
