@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +23,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from tests.broker.authority import Authority, Identity
 from tests.logs import admin_of
+from worker.errors import BrokerUnreachable
+from worker.kafka.connection import probe
 from worker.kafka.embedded import EmbeddedKafka
 from worker.kafka.rights import Resource, Right
+from worker.settings import Settings
 
 RESOURCE_TYPES = {
     Resource.TOPIC: ResourceType.TOPIC,
@@ -102,24 +107,47 @@ class SecuredKafka:
             "WORKER_SSL_KEYFILE": str(identity.key),
         }
 
-    def add_user(self, user: str, password: str) -> None:
-        """Set the password of a user."""
+    def add_user(self, user: str, password: str, rights: Iterable[Right]) -> None:
+        """A user with exactly these rights, who can log in when this returns."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         asked = UserScramCredentialUpsertion(user, info, password.encode())
         for done in admin_of(self.open_servers).alter_user_scram_credentials([asked]).values():
             done.result(20)
+        self.grant(user, rights)
+        wait_until(lambda: self._lets_in(user, password))
 
     def grant(self, user: str, rights: Iterable[Right]) -> None:
-        """Allow `user` exactly this, and what it had before."""
-        bindings = [AclBinding(*_acl(user, right)) for right in rights]
-        for done in admin_of(self.open_servers).create_acls(bindings).values():
-            done.result(20)
+        """Allow `user` these, and what it had before."""
+        acls = [_acl(user, right) for right in rights]
+        admin = admin_of(self.open_servers)
+        for created in admin.create_acls([AclBinding(*acl) for acl in acls]).values() if acls else ():
+            created.result(20)
+        wait_until(lambda: all(admin.describe_acls(AclBindingFilter(*acl)).result(20) for acl in acls))
 
-    def take(self, user: str, rights: Iterable[Right]) -> None:
-        """Take rights away that were granted."""
-        filters = [AclBindingFilter(*_acl(user, right)) for right in rights]
-        for done in admin_of(self.open_servers).delete_acls(filters).values():
-            assert len(done.result(20)) == 1, "this right was not granted"
+    def take(self, user: str, right: Right) -> None:
+        """Take a right away that was granted."""
+        wanted = AclBindingFilter(*_acl(user, right))
+        admin = admin_of(self.open_servers)
+        (deleted,) = admin.delete_acls([wanted]).values()
+        assert len(deleted.result(20)) == 1, f"{user} had no {right}"
+        wait_until(lambda: not admin.describe_acls(wanted).result(20))
+
+    def _lets_in(self, user: str, password: str) -> bool:
+        """Credentials come into force at the broker a moment after the controller has them."""
+        given = {name.removeprefix("WORKER_").lower(): value for name, value in self.login(user, password).items()}
+        try:
+            asyncio.run(probe(Settings.model_validate(given)))
+        except BrokerUnreachable:
+            return False
+        return True
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """What an administrator changes comes into force at the brokers a moment later."""
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _acl(user: str, right: Right) -> tuple[Any, ...]:
