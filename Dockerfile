@@ -31,6 +31,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     WORKER_LOG_FORMAT=json
 USER 10001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "worker", "health"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "worker", "health"]
 ENTRYPOINT ["python", "-m", "worker"]
 CMD ["run"]

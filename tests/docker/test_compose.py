@@ -47,7 +47,7 @@ def test_two_workers_under_traffic_one_is_killed_and_comes_back(docker_engine: A
         wait_until(lambda: all_beyond(at_kill), "the other worker goes on with all partitions", compose)
         assert compose.containers()["worker-1"]["State"] == "exited"
 
-        compose("up", "--detach", "--wait", "--wait-timeout", "60", "worker-1")
+        compose("up", "--detach", "--wait", "--wait-timeout", "150", "worker-1")
         compose("stop", "traffic")
         traffic = compose.containers()["traffic"]
         assert traffic["ExitCode"] == 0, "Ctrl-C ends it in order"
