@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -80,10 +80,18 @@ class Watchdog:
 
 
 def _task_stacks(loop: asyncio.AbstractEventLoop) -> dict[str, str]:
-    return {
-        task.get_name(): "".join(line for frame in task.get_stack() for line in traceback.format_stack(frame, limit=1))
-        for task in asyncio.all_tasks(loop)
-    }
+    return {task.get_name(): _awaited(task.get_coro()) for task in asyncio.all_tasks(loop)}
+
+
+def _awaited(coroutine: Any) -> str:
+    """Where each coroutine down to the last awaits the next: Task.get_stack has only the first of a waiting task."""
+    lines: list[str] = []
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            lines += traceback.format_stack(frame, limit=1)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return "".join(lines)
 
 
 def _thread_stacks() -> dict[str, str]:
