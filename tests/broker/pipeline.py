@@ -224,7 +224,9 @@ class Pipeline:
         logs.worker_logs = [worker.output() for worker in self.workers if not worker.may_fail]
         for worker in stopped:
             assert not worker.running
-            logs.stores.append(read_stores(worker.state_dir))
+            # What moved to another worker stays where it was left, for the case that it comes back.
+            owned, stores = worker.owned(), read_stores(worker.state_dir)
+            logs.stores.append(stores if owned is None else {p: stores[p] for p in owned})
         return judge(logs, WorkerRules(self.settings))
 
 

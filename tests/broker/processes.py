@@ -110,6 +110,11 @@ class WorkerProcess:
         lines = [json.loads(line) for line in whole if line.startswith("{") and f'"{event}"' in line]
         return [line for line in lines if line["event"] == event]
 
+    def owned(self) -> set[int] | None:
+        """The partitions it said last it serves; None when it does not log JSON."""
+        ready = self.logged("ready")
+        return set(ready[-1]["partitions"]) if ready else None
+
     def tail(self) -> str:
         lines = self.output().splitlines()[-TAIL_LINES:]
         return "\n".join([f"--- last lines of {self.log}", *lines, "---"])
