@@ -38,8 +38,8 @@ def docker_engine() -> Iterator[Any]:
         client = docker.from_env()
         client.ping()
         subprocess.run(["docker", "compose", "version"], capture_output=True, check=True)
-    except docker.errors.DockerException as error:
-        missing = f"no Docker engine answers ({error})"
+    except docker.errors.DockerException:
+        missing = "no Docker engine answers"
     except (FileNotFoundError, subprocess.CalledProcessError):
         missing = "`docker compose` is not installed"
     if missing:
