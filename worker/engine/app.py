@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any, cast
 
 import faust
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.stores import STORES
 from faust.stores import base as faust_stores
 from faust.types import StreamT
 from yarl import URL
 
 from worker.engine.engine import Engine
+from worker.engine.failure import exit_process
 from worker.engine.internals import FAUST_LOGGER
 from worker.engine.recovery import TableManager
 from worker.engine.transport import URL_SCHEME, BatchMessage, Consumer, to_slice
+from worker.errors import EngineFailure
 
 
 class UndecodedSchema(faust.Schema[Any, Any]):
@@ -52,6 +55,29 @@ _STORE_URL = "engine-store://partitions"  # yarl: a URL of a scheme alone is fal
 STORES.aliases["engine-store"] = f"{__name__}:EngineStore"
 
 
+class WholeAssignor(PartitionAssignor):
+    """Faust's, but it hands out all partitions or none.
+
+    Faust leaves out a topic of which the broker that was asked knows nothing: deleted, or not yet told to it. The
+    group keeps such an assignment, and gives it again to a static member that restarts: it would wait for ever, with
+    nothing to do.
+    """
+
+    def assign(self, cluster: Any, member_metadata: Any) -> Any:
+        engine_config = cast("BatchApp", self.app).engine.config
+        for topic in (engine_config.source_topic, engine_config.changelog_topic):
+            found, expected = len(cluster.partitions_for_topic(topic) or ()), self.app.conf.topic_partitions
+            if found != expected:
+                exit_process(
+                    EngineFailure(
+                        f"the brokers tell of {found} partitions of {topic} where there must be {expected}: "
+                        "the group cannot be assigned",
+                        "restart the worker: its start compares all topics, and names what is off",
+                    )
+                )
+        return super().assign(cluster, member_metadata)
+
+
 class BatchApp(faust.App):
     """A Faust app with one agent that feeds an engine."""
 
@@ -68,6 +94,7 @@ def create_app(engine: Engine, *, partitions: int) -> BatchApp:
         config.app_id,
         broker=f"{URL_SCHEME}://brokers",  # addresses and security come from config.client
         TableManager=TableManager,
+        PartitionAssignor=WholeAssignor,
         topic_partitions=partitions,
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, for_code
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from worker.engine.checkpoint import ChangelogPartition
 from worker.kafka.topic_metadata import TopicMetadata
 
+_RETRY_SECONDS: Final = 0.1
 _DELETE_RETENTION: Final = "delete.retention.ms"
 
 
@@ -29,7 +31,7 @@ async def describe(reader: AIOKafkaConsumer, topic: str, partitions: Iterable[in
 
 
 async def _topic_id(client: AIOKafkaClient, topic: str) -> str:
-    answer = await client.send(client.get_random_node(), TopicMetadata([topic]))
+    answer = await _of_any_broker(client, TopicMetadata([topic]))
     (described,) = answer.to_object()["topics"]
     if described["error_code"]:
         raise for_code(described["error_code"])(topic)
@@ -38,7 +40,16 @@ async def _topic_id(client: AIOKafkaClient, topic: str) -> str:
 
 async def _delete_retention_ms(client: AIOKafkaClient, topic: str) -> int:
     request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, [_DELETE_RETENTION])])
-    (resource,) = (await client.send(client.get_random_node(), request)).to_object()["resources"]
+    (resource,) = (await _of_any_broker(client, request)).to_object()["resources"]
     if resource["error_code"]:
         raise for_code(resource["error_code"])(topic)
     return next(int(each["config_value"]) for each in resource["config_entries"])
+
+
+async def _of_any_broker(client: AIOKafkaClient, request: object) -> Any:
+    """The answer of a broker that answers: any of several may be down. A rebalance or the watchdog ends the wait."""
+    while True:
+        try:
+            return await client.send(client.get_random_node(), request)
+        except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError):
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -15,9 +15,16 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
-from worker.errors import AccessDenied, TopicsError
+from worker.errors import AccessDenied, BrokerUnreachable, TopicsError
 from worker.kafka.connection import client_settings
 from worker.settings import Settings
 
@@ -30,6 +37,7 @@ BROKER_DEFAULT_MAX_BYTES: Final = 1_048_588
 BATCH_OVERHEAD_BYTES: Final = 4_096
 """What a batch holding a single record adds to it, generously: the batch header and the record's varints."""
 LEADERS_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 10.0
 COMPARED_CONFIGS: Final = (
     "cleanup.policy",
     "retention.ms",
@@ -211,9 +219,27 @@ def _compare(declaration: TopicDeclaration, live: dict[str, Any] | None, configs
     return TopicComparison(declaration, cells)
 
 
+class _PatientAdmin(AIOKafkaAdminClient):
+    """Asks another broker where one does not answer. aiokafka's own asks one by chance, and any of several may be
+    down; those that are stay listed for a while."""
+
+    async def _send_request(self, *args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return await super()._send_request(*args, **kwargs)
+            except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError) as error:
+                if time.monotonic() > deadline:
+                    raise BrokerUnreachable(
+                        f"no broker answers a question about topics: {type(error).__name__}: {error}",
+                        "look at the brokers and the network, and start again.",
+                    ) from error
+            await asyncio.sleep(0.1)
+
+
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_settings(settings))
+    admin = _PatientAdmin(**client_settings(settings), request_timeout_ms=int(ANSWER_SECONDS * 1000))
     try:
         await admin.start()
         yield admin
