@@ -208,7 +208,7 @@ class Pipeline:
     def group(self) -> Any:  # ConsumerGroupDescription, which confluent-kafka does not export
         """Its state, members and coordinator, as the coordinator tells them."""
         return from_coordinator(
-            lambda: self._admin.describe_consumer_groups([self.app_id])[self.app_id].result(timeout=20)
+            lambda: self._admin.describe_consumer_groups([self.app_id], request_timeout=5)[self.app_id].result(20)
         )
 
     # ------------------------------------------------------------------ judgement

@@ -6,6 +6,7 @@ import time
 
 from tests.broker.processes import WorkerProcess
 from tests.chaos.cluster import Cluster
+from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
 
 PER_SECOND = 1_000
@@ -109,22 +110,25 @@ def two_lost(run: Run) -> None:
     with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)
-        for round_ in range(run.scaled(1, 3)):
-            lost = run.rng.sample(run.kafka.nodes, 2)
-            for node in lost:
-                # Paused as well as killed: connections that stay open are another thing than refused ones.
-                cluster.kafka.pause(node) if round_ % 2 == 0 else cluster.kafka.kill(node)
-            # Longer than a session; in the long form longer than a transaction may take.
-            time.sleep(run.scaled(8, 40))
-            worker_ended = not worker.running
-            with run.resuming(timeout_seconds=120):
+        with Restarts(worker, {3, 70, 71}) as restarts:
+            for round_ in range(run.scaled(1, 4)):
+                lost = run.rng.sample(run.kafka.nodes, 2)
+                for node in lost:
+                    # Paused as well as killed: connections that stay open are another thing than refused ones.
+                    cluster.kafka.pause(node) if round_ % 2 == 0 else cluster.kafka.kill(node)
+                # Longer than a session; in the long form longer than a transaction may take.
+                time.sleep(run.scaled(8, 40))
+                since = time.monotonic()
                 for node in lost:
                     cluster.kafka.resume(node)
                     cluster.kafka.start(node, wait=False)
                 cluster.kafka.wait_until_ready()
-                _start_again(run, worker)
-            run.injected("two of three brokers lost" + ", worker ended" * worker_ended)
-            cluster.wait_in_sync()
+                # Before that nobody could say what is committed.
+                with run.resuming(since=since, timeout_seconds=120):
+                    run.injected("two of three brokers lost")
+                cluster.wait_in_sync()
+    for code, times in restarts.ended.items():
+        run.injected(f"worker ended with {code}", times)
 
 
 @scenario("worker-and-broker-killed", broker="cluster")
@@ -158,8 +162,3 @@ def _start_up_to(run: Run, worker: WorkerProcess, event: str) -> None:
     before = worker.output().count(event)
     worker.start()
     run.pipeline.wait_until(lambda: worker.output().count(event) > before, f"{event} is logged")
-
-
-def _start_again(run: Run, worker: WorkerProcess) -> None:
-    if not worker.running:
-        worker.start()

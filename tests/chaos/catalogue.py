@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.chaos.scenario import SCENARIOS, Scenario
 
-MODULES: Final = ("crashes", "steps", "brokers")
+MODULES: Final = ("crashes", "steps", "brokers", "outages", "network", "refusals")
 
 
 def scenarios() -> list[Scenario]:

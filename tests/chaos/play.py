@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.broker.pipeline import Pipeline
+from tests.chaos.proxy import HOST, Proxy
 from tests.chaos.scenario import Run, Scenario
 from tests.verdict import Verdict
 from worker.kafka.embedded import EmbeddedKafka
+from worker.kafka.node import free_ports
 
 CLUSTER_NODES: Final = 3
 
@@ -51,6 +53,9 @@ class Brokers:
         self._given = shared
         self._shared: EmbeddedKafka | None = None
         self._cluster: EmbeddedKafka | None = None
+        self._proxied: EmbeddedKafka | None = None
+        self.proxy: Proxy | None = None
+        """In front of the node of scenarios with broker="proxied"."""
 
     def __enter__(self) -> Self:
         return self
@@ -58,15 +63,17 @@ class Brokers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for kafka in (self._shared, self._cluster):
-            if kafka is not None:
-                kafka.close()
+        for each in (self._shared, self._cluster, self._proxied, self.proxy):
+            if each is not None:
+                each.close()
 
     def of(self, scenario: Scenario) -> EmbeddedKafka | None:
         if scenario.broker == "own":
             return None
         if scenario.broker == "cluster":
             return self._healed_cluster()
+        if scenario.broker == "proxied":
+            return self._healed_proxied()
         if self._given is None and self._shared is None:
             self._shared = EmbeddedKafka()
             self._shared.start()
@@ -79,11 +86,28 @@ class Brokers:
         self._cluster.start()
         return self._cluster
 
-    def discard_cluster(self) -> None:
-        """After a failure nobody knows what state it is in."""
-        if self._cluster is not None:
+    def _healed_proxied(self) -> EmbeddedKafka:
+        if self._proxied is None or self.proxy is None:
+            port, behind = free_ports(2)
+            # The broker looks for transactions that took too long this often, instead of every ten seconds.
+            often = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000"}
+            self._proxied = EmbeddedKafka(port=behind, advertised_port=port, properties=often)
+            self.proxy = Proxy(port, behind)
+            self.proxy.start()
+        self.proxy.heal()
+        self._proxied.resume()
+        self._proxied.start()
+        return self._proxied
+
+    def discard(self, scenario: Scenario) -> None:
+        """Closes what may be hurt: after a failure nobody knows what state it is in."""
+        if scenario.broker == "cluster" and self._cluster is not None:
             self._cluster.close()
             self._cluster = None
+        if scenario.broker == "proxied" and self._proxied is not None and self.proxy is not None:
+            self._proxied.close()
+            self.proxy.close()
+            self._proxied = self.proxy = None
 
 
 @contextmanager
@@ -91,12 +115,16 @@ def prepared(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *
     """A run of the scenario, ready to play; its workers end with the `with`."""
     kafka = brokers.of(scenario)
     pipeline = Pipeline(
-        kafka.bootstrap_servers if kafka is not None else "127.0.0.1:1",
+        _way_to(kafka, scenario),
         f"{scenario.name}-{uuid.uuid4().hex[:8]}",
         directory,
         replicas=CLUSTER_NODES if scenario.broker == "cluster" else 1,
     )
     run = Run(scenario.name, kafka, pipeline, directory, seed, long=long)
+    if scenario.broker == "proxied" and kafka is not None and brokers.proxy is not None:
+        # The workers' way leads through the proxy; traffic and oracle have one of their own, past all faults.
+        pipeline.environment["WORKER_BOOTSTRAP_SERVERS"] = f"{HOST}:{brokers.proxy.port}"
+        run.through(brokers.proxy)
     try:
         yield run
     finally:
@@ -116,6 +144,12 @@ def play(scenario: Scenario, brokers: Brokers, directory: Path, seed: int) -> Pl
             failure = f"{type(error).__name__}: {error}"
     if failure is None:
         shutil.rmtree(directory)
-    elif scenario.broker == "cluster":
-        brokers.discard_cluster()
+    else:
+        brokers.discard(scenario)
     return Played(scenario, run, time.monotonic() - started, verdict, failure)
+
+
+def _way_to(kafka: EmbeddedKafka | None, scenario: Scenario) -> str:
+    if kafka is None:
+        return "127.0.0.1:1"
+    return kafka.internal_servers if scenario.broker == "proxied" else kafka.bootstrap_servers

@@ -20,14 +20,17 @@ from typing import Final, Literal
 
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
+from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic
 from tests.logs import end_offsets
 from tests.verdict import Verdict
 from worker.kafka.embedded import EmbeddedKafka
 
-Broker = Literal["shared", "cluster", "own"]
+Broker = Literal["shared", "cluster", "proxied", "own"]
 """On which Kafka a scenario plays: one node that many share and nobody hurts; three nodes (replication 3,
-min.insync.replicas 2) that may be hurt and are healed between scenarios; none, because it brings its own."""
+min.insync.replicas 2) that may be hurt and are healed between scenarios; one node behind a proxy that the workers
+must pass, both may be hurt too (but kill -9 of a single node is not judged: see EmbeddedKafka.kill); none, because
+the scenario brings its own."""
 
 DRAIN_SECONDS: Final = 180
 MAX_OPEN_FILES: Final = 512
@@ -80,6 +83,17 @@ class Run:
         self.resume_seconds: list[float] = []
         self.times: dict[str, float] = {}
         self._kafka = kafka
+        self._proxy: Proxy | None = None
+
+    @property
+    def proxy(self) -> Proxy:
+        """Between the workers and the broker, with broker="proxied"."""
+        assert self._proxy is not None, "this scenario's broker is not behind a proxy"
+        return self._proxy
+
+    def through(self, proxy: Proxy) -> None:
+        """Names the proxy that is in the workers' way."""
+        self._proxy = proxy
 
     @property
     def kafka(self) -> EmbeddedKafka:

@@ -48,11 +48,13 @@ class EmbeddedKafka:
         data_directory: Path | None = None,
         properties: Mapping[str, str] | None = None,
         full_jit: bool = False,
+        advertised_port: int | None = None,
     ) -> None:
         """Prepare, start nothing.
 
         port: of the first node, the others follow it; free ports when not given.
         data_directory: kept on close; a temporary one, removed on close, when not given.
+        advertised_port: of a proxy that the clients of the first node must go through, to `port(1)`.
         full_jit: let the JVM optimise fully: slower to start, faster after a minute. For benchmarks.
         """
         if not 1 <= nodes <= 3:
@@ -68,15 +70,12 @@ class EmbeddedKafka:
         self._launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-kafka")
         jvm_options = MEMORY if full_jit else (*MEMORY, "-XX:TieredStopAtLevel=1")
         free = free_ports(3 * nodes)
-        self._nodes = {
-            number: Node(
-                number,
-                self.data_directory / f"node-{number}",
-                Ports(port + number - 1 if port else free.pop(), free.pop(), free.pop()),
-                jvm_options,
-            )
-            for number in range(1, nodes + 1)
-        }
+        self._nodes = {}
+        for number in range(1, nodes + 1):
+            client = port + number - 1 if port else free.pop()
+            advertised = advertised_port if advertised_port and number == 1 else client
+            ports = Ports(client, free.pop(), free.pop(), advertised)
+            self._nodes[number] = Node(number, self.data_directory / f"node-{number}", ports, jvm_options)
 
     @property
     def bootstrap_servers(self) -> str:

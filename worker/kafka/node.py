@@ -48,6 +48,8 @@ class Ports:
     client: int
     internal: int
     controller: int
+    advertised: int
+    """What clients are told to connect to: the client port, or that of a proxy in front of it."""
 
 
 class Node:
@@ -85,7 +87,7 @@ class Node:
             "node.id": str(self.number),
             "listeners": f"CLIENT://{HOST}:{self.ports.client},INTERNAL://{HOST}:{self.ports.internal},"
             f"CONTROLLER://{HOST}:{self.ports.controller}",
-            "advertised.listeners": f"CLIENT://{HOST}:{self.ports.client},INTERNAL://{HOST}:{self.ports.internal}",
+            "advertised.listeners": f"CLIENT://{HOST}:{self.ports.advertised},INTERNAL://{HOST}:{self.ports.internal}",
             "log.dirs": str(self._directory / "data"),
         }
         text = "".join(f"{name}={value}\n" for name, value in {**own, **properties}.items())

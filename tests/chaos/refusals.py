@@ -1,0 +1,190 @@
+"""What a broker refuses: records too large, too few replicas, topics that are gone, transactions that took too long."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from tests.broker.pipeline import Pipeline
+from tests.chaos.administration import add_partitions, configure, delete_topic
+from tests.chaos.restarts import Restarts
+from tests.chaos.scenario import Run, scenario
+from tests.logs import open_records
+
+JSON: Final[Any] = {"log_format": "json"}
+NOTICED_SECONDS: Final = 30
+"""For what the worker asks every two seconds, three times to be sure."""
+
+
+@scenario("topic-refuses-records")
+def topic_refuses(run: Run) -> None:
+    """An output topic takes no record of this size any more: the worker ends, naming topic and setting."""
+    run.pipeline.create_topics()
+    names = run.pipeline.names
+    worker = run.pipeline.prepared(**JSON)
+    worker.may_fail = True
+    with run.traffic(per_second=1_000):
+        worker.start()
+        for topic in (
+            (names.ledger,) if not run.long else (names.enriched, names.dead_letters, names.ledger, names.changelog)
+        ):
+            run.wait_progress(300)
+            configure(run.pipeline, topic, {"max.message.bytes": "100"})
+            worker.expected_up = False
+            assert worker.wait_exit(20) == 2, worker.tail()
+            (told,) = worker.logged("worker_failed")
+            assert topic in told["problem"], told
+            assert "max.message.bytes" in told["problem"], told
+            run.injected(f"{topic.removeprefix(run.pipeline.app_id)} refused records")
+            configure(run.pipeline, topic, {"max.message.bytes": "1048588"})
+            with run.resuming():
+                worker.start()
+
+
+@scenario("not-enough-replicas")
+def not_enough_replicas(run: Run) -> None:
+    """A topic has fewer replicas in sync than it demands, within transactions: nothing is lost while they wait."""
+    run.pipeline.create_topics()
+    names = run.pipeline.names
+    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=run.scaled(30, 5))
+    with run.traffic(per_second=1_000):
+        worker.start()
+        run.wait_progress(300)
+        configure(run.pipeline, names.enriched, {"min.insync.replicas": "2"})
+        run.pipeline.wait_until(lambda: bool(worker.logged("transaction_waits")), "transaction_waits is logged")
+        (told, *_) = worker.logged("transaction_waits")
+        assert names.enriched in told["waiting_for"], told
+        assert "NotEnoughReplicas" in worker.said(), "the reason is not in the log"
+        run.injected("transaction waited for replicas")
+        with Restarts(worker, {70}) as restarts:
+            if run.long:
+                # Longer than a transaction may take: the broker aborts it, the worker ends and tries again.
+                run.pipeline.wait_until(lambda: restarts.ended[70] >= 2, "the worker ends twice", 120)
+                assert worker.logged("worker_failed", ever=True)
+            with run.resuming():
+                configure(run.pipeline, names.enriched, {"min.insync.replicas": "1"})
+    for code, times in restarts.ended.items():
+        run.injected(f"worker ended with {code}", times)
+
+
+@scenario("dead-letter-topic-deleted")
+def dead_letters_deleted(run: Run) -> None:
+    """The dead-letter topic is deleted under a running worker: it ends, and goes on when there is one again."""
+    run.pipeline.create_topics()
+    names = run.pipeline.names
+    worker = run.pipeline.worker(**JSON)
+    worker.may_fail = True
+    run.pipeline.wait_until(lambda: bool(worker.logged("ready")), "the worker is ready")
+    worker.expected_up = False
+    delete_topic(run.pipeline, names.dead_letters)
+    with run.traffic(per_second=1_000):
+        assert worker.wait_exit(NOTICED_SECONDS) == 2, worker.tail()
+        assert names.dead_letters in worker.logged("worker_failed")[0]["problem"]
+        run.injected("topic deleted")
+        worker.start()
+        worker.expected_up = False
+        assert worker.wait_exit(20) == 2, "it starts without the topic"
+        run.pipeline.create_topics(skip=set(names) - {names.dead_letters})
+        with run.resuming():
+            worker.start()
+        run.wait_progress(1_000)
+
+
+@scenario("input-deleted-and-created-again")
+def input_recreated(run: Run) -> None:
+    """The input is deleted and created again under a running worker: it ends, and never begins there by itself."""
+    names = run.pipeline.names
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(**JSON)
+    worker.may_fail = True
+    with run.traffic(per_second=2_000, most=2_000):
+        worker.start()
+        run.wait_progress(500)
+    run.pipeline.wait_drained()
+    worker.expected_up = False
+    delete_topic(run.pipeline, names.updates)
+    if run.rng.random() < 0.5:
+        # 70: the group's leader saw it first.
+        assert worker.wait_exit(NOTICED_SECONDS) in (2, 70), worker.tail()
+        run.pipeline.create_topics(skip=set(names) - {names.updates})
+    else:
+        # Too quick for everybody to see that it was gone in between.
+        run.pipeline.create_topics(skip=set(names) - {names.updates})
+        assert worker.wait_exit(NOTICED_SECONDS) in (2, 5, 70), worker.tail()
+    run.injected("input deleted")
+    worker.start()
+    worker.expected_up = False
+    assert worker.wait_exit(20) == 5, worker.tail()
+    assert worker.logged("worker_failed")[0]["error"] == "InputLost"
+    run.injected("start on another input refused")
+    _start_anew(run)
+
+
+@scenario("partitions-added")
+def partitions_added(run: Run) -> None:
+    """The input gets more partitions under a running worker: it ends, for keys would begin anew in the new ones."""
+    names = run.pipeline.names
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(**JSON)
+    worker.may_fail = True
+    with run.traffic(per_second=2_000, most=2_000):
+        worker.start()
+        run.wait_progress(500)
+    run.pipeline.wait_drained()
+    worker.expected_up = False
+    add_partitions(run.pipeline, names.updates, 6)
+    assert worker.wait_exit(NOTICED_SECONDS) == 2, worker.tail()
+    told = worker.logged("worker_failed")[0]["problem"]
+    assert names.updates in told, told
+    assert "6 partitions" in told, told
+    worker.start()
+    worker.expected_up = False
+    assert worker.wait_exit(20) == 2, "it starts with partitions that nobody reads"
+    run.injected("partitions added")
+    run.pipeline.verdict(worker).require_clean()
+    _start_anew(run)
+
+
+@scenario("frozen-in-a-transaction", broker="proxied")
+def frozen(run: Run) -> None:
+    """A worker freezes in a transaction until the broker aborts it: woken, it ends, and the next start goes on."""
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=2)
+    worker.may_fail = True
+    with run.traffic(per_second=1_000):
+        for step in ("5",) if not run.long else ("3", "4", "4b", "5", "5b", "6") * 2:
+            worker.environment["WORKER_TEST_FAILPOINT"] = f"{step}:{run.rng.randint(5, 20)}:stop"
+            worker.start()
+            run.pipeline.wait_until(lambda: worker.standing, f"it stands at step {step}")
+            worker.expected_up = False
+            if step in ("4b", "5", "5b"):
+                assert _open_records(run), "it froze outside of a transaction"
+            # The broker looks once a second for what to abort.
+            run.pipeline.wait_until(lambda: not _open_records(run), "the broker aborts it", 30)
+            time.sleep(2.5)  # a transaction without records: nothing shows its end
+            run.injected("frozen in a transaction")
+            worker.sigcont()
+            if step in ("4b", "5", "5b"):
+                assert worker.wait_exit(30) == 70, worker.tail()
+                assert "aborted it" in worker.logged("worker_failed")[0]["problem"]
+            else:
+                worker.kill9()
+        del worker.environment["WORKER_TEST_FAILPOINT"]
+        with run.resuming():
+            worker.start()
+
+
+def _open_records(run: Run) -> int:
+    names = run.pipeline.names
+    return open_records(run.pipeline.bootstrap, (names.enriched, names.changelog, names.ledger))
+
+
+def _start_anew(run: Run) -> None:
+    """What the message says to do: another app id and new topics."""
+    old = run.pipeline
+    run.use(run.kafka, Pipeline(old.bootstrap, f"{old.app_id}-2", old.directory / "2"))
+    old.destroy()
+    run.pipeline.create_topics()
+    (old.directory / "2").mkdir()
+    with run.traffic(per_second=1_000, most=1_000):
+        run.pipeline.worker("anew", **JSON)
