@@ -338,7 +338,9 @@ def _totals_fault(session: dict[str, Any]) -> str | None:
     return None if told == sums else f"totals are {told}, the exact sums {sums}"
 
 
-_UNHANDLED = re.compile(r"Traceback \(most recent call last\)|never retrieved|Unhandled exception|Segmentation fault")
+_UNHANDLED = re.compile(
+    r'Traceback \(most recent call last\)|"exc_type": |never retrieved|Unhandled exception|Segmentation fault'
+)
 
 
 def _judge_worker_log(text: str, verdict: Verdict) -> None:

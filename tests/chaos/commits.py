@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -48,12 +49,18 @@ class Commits:
         except BaseException as failure:  # noqa: BLE001 - told to the scenario's own thread
             self._failure = failure
 
-    def since(self, partition: int, moment: float) -> int:
-        """How often the partition committed after `moment`."""
-        return sum(seen > moment for seen in self._moments.get(partition, ()))
+    @staticmethod
+    def now() -> float:
+        """A moment to ask about later."""
+        return time.monotonic()
+
+    def between(self, partition: int, begin: float, end: float) -> int:
+        """How often the partition was seen to commit between two moments."""
+        return sum(begin < seen < end for seen in self._moments.get(partition, ()))
 
     def all_went_on(self, partitions: Iterable[int], moment: float) -> bool:
-        return all(self.since(partition, moment) for partition in partitions)
+        """Whether each of these partitions committed after the moment."""
+        return all(self.between(partition, moment, math.inf) for partition in partitions)
 
     def seconds_until(self, partitions: Iterable[int], moment: float) -> float:
         """From `moment` until the last of these partitions committed again; all of them have."""

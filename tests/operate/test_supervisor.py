@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from tests.broker.fleet import fleet_of, pids, settled
 from tests.broker.pipeline import Pipeline
-from tests.broker.processes import WorkerProcess
-from worker.child_process import PROCESS_NAME_VARIABLE
 from worker.engine.state_dir import MARKER, StateDirectory, read_owner
 from worker.errors import SettingsError
 from worker.load.generator import generate
@@ -25,8 +22,6 @@ from worker.operate.restart_policy import RestartPolicy
 from worker.operate.supervisor import Child, Supervisor, child_settings
 from worker.settings import load_settings
 
-SLOW = {"WORKER_BATCH_MAX_RECORDS": "100", "WORKER_TRANSACTION_PAUSE_MS": "40"}
-"""About 2,500 events a second and partition at most: a kill hits work in progress."""
 EAGER = RestartPolicy(shortest_delay_seconds=0.01, longest_delay_seconds=0.02, loop_crashes=3)
 SOON_SECONDS = 15.0
 
@@ -141,41 +136,6 @@ def test_a_process_that_cannot_be_started_is_an_error_and_not_a_traceback() -> N
 # ---------------------------------------------------------------------- workers on a broker
 
 
-def fleet_of(pipeline: Pipeline, processes: int) -> WorkerProcess:
-    """`run --processes N` of that app, not started yet; it logs JSON, and ends with the test."""
-    environment = pipeline.environment | SLOW | {"WORKER_LOG_FORMAT": "json"}
-    fleet = WorkerProcess("fleet", environment, pipeline.directory, "--processes", str(processes))
-    pipeline.workers.append(fleet)
-    return fleet
-
-
-def pids(fleet: WorkerProcess) -> dict[str, int]:
-    """The living workers of a fleet by their names, also when nobody is their parent any more."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            lines = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        environment = dict(line.split("=", 1) for line in lines if "=" in line)
-        name = environment.get(PROCESS_NAME_VARIABLE)
-        if name and environment.get("WORKER_STATE_DIR") == str(fleet.state_dir / name):
-            found[name] = int(entry.name)
-    return found
-
-
-def logged(fleet: WorkerProcess, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in fleet.output().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
-def settled(fleet: WorkerProcess, shares: list[int]) -> bool:
-    """Whether the workers that serve any, by what each said last, serve so many (fewest first), none of them twice."""
-    served = {line["process"]: set(line["partitions"]) for line in logged(fleet, "ready")}
-    busy = [partitions for partitions in served.values() if partitions]
-    return sorted(map(len, busy)) == shares and len(set().union(*busy)) == sum(shares)
-
-
 def test_three_processes_share_four_partitions_and_one_that_is_killed_comes_back(pipeline: Pipeline) -> None:
     pipeline.create_topics()
     fleet = fleet_of(pipeline, 3).start()
@@ -187,7 +147,7 @@ def test_three_processes_share_four_partitions_and_one_that_is_killed_comes_back
     pipeline.wait_drained()
 
     def is_back() -> bool:
-        return [line["process"] for line in logged(fleet, "ready")].count("worker-2") > 1
+        return [line["process"] for line in fleet.logged("ready")].count("worker-2") > 1
 
     # A start on a busy machine may take longer than the session timeout: then the others served in between.
     pipeline.wait_until(lambda: is_back() and settled(fleet, [1, 1, 2]), "worker-2 is back and has its share")
@@ -196,9 +156,9 @@ def test_three_processes_share_four_partitions_and_one_that_is_killed_comes_back
 
     fleet.stop(timeout_seconds=12)
     assert not pids(fleet)
-    (crash,) = logged(fleet, "child_crashed")
+    (crash,) = fleet.logged("child_crashed")
     assert (crash["child"], crash["how"]) == ("worker-2", "was ended by SIGKILL")
-    worked = {line["process"] for line in logged(fleet, "worker_stopped") if line["processed"] > 0}
+    worked = {line["process"] for line in fleet.logged("worker_stopped") if line["processed"] > 0}
     assert worked == {"worker-1", "worker-2", "worker-3"}
     assert pipeline.verdict().require_clean().events == sent
 
@@ -223,11 +183,11 @@ def test_a_killed_parent_takes_its_workers_along_and_the_next_goes_on(pipeline: 
         fleet.state_dir / "worker-2", app_id=owner.app_id, cluster_id=owner.cluster_id, instance_id=None
     )
     fleet.start()
-    one.wait_until(lambda: logged(fleet, "waiting_for_state_directory") != [], "it waits for the directory")
+    one.wait_until(lambda: fleet.logged("waiting_for_state_directory") != [], "it waits for the directory")
     lingering.close()
     one.wait_drained()
     fleet.stop(timeout_seconds=12)
-    assert [line["processes"] for line in logged(fleet, "idle_processes")] == [1, 1]
+    assert [line["processes"] for line in fleet.logged("idle_processes", ever=True)] == [1, 1]
     assert one.verdict().require_clean().events == sent
 
 
@@ -244,9 +204,9 @@ def test_a_worker_no_restart_helps_stops_the_others_and_gives_its_exit_code(pipe
     assert fleet.wait_exit(SOON_SECONDS) == 4, fleet.tail()
     assert not pids(fleet)
     assert fleet.output().count("holds the state of app 'stranger'") == 1
-    (reason,) = logged(fleet, "supervisor_gives_up")
+    (reason,) = fleet.logged("supervisor_gives_up")
     assert reason["problem"].startswith("worker-2 ended with exit code 4")
-    assert [(line["child"], line["exit_code"]) for line in logged(fleet, "child_stopped")] == [("worker-1", 0)]
+    assert [(line["child"], line["exit_code"]) for line in fleet.logged("child_stopped")] == [("worker-1", 0)]
 
 
 def test_wrong_topics_are_one_error_before_any_process_is_started(pipeline: Pipeline) -> None:
@@ -256,4 +216,4 @@ def test_wrong_topics_are_one_error_before_any_process_is_started(pipeline: Pipe
     assert fleet.wait_exit(SOON_SECONDS) == 2, fleet.tail()
     assert fleet.output().count("What to do") == 1
     assert pipeline.names.ledger in fleet.output()
-    assert not logged(fleet, "child_started")
+    assert not fleet.logged("child_started")

@@ -1,0 +1,125 @@
+"""Members that come, go, or are one too many, under load."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from tests.chaos.crashes import SMALL_TRANSACTIONS
+from tests.chaos.scenario import Run, scenario
+from tests.chaos.workers import partitions_of, share, wait_shared
+from worker.errors import Fenced
+
+
+@scenario("workers-come-and-go")
+def come_and_go(run: Run) -> None:
+    """One worker becomes two, three and one again, under load."""
+    run.pipeline.create_topics()
+    names = ("one", "two", "three")
+    one, two, three = (run.pipeline.prepared(name, **SMALL_TRANSACTIONS) for name in names)
+    with run.traffic(per_second=1_000):
+        one.start()
+        for _ in range(run.scaled(1, 5)):
+            wait_shared(run, [one], [4])
+            run.wait_progress(300)
+            for joining, workers in ((two, [one, two]), (three, [one, two, three])):
+                joining.start()
+                wait_shared(run, workers, [2, 2] if joining is two else [1, 1, 2])
+                run.injected("worker joined")
+                run.wait_progress(300)
+            two.stop()
+            three.stop()
+            run.injected("worker left", 2)
+            with run.resuming():
+                wait_shared(run, [one], [4])
+
+
+@scenario("more-workers-than-partitions")
+def one_too_many(run: Run) -> None:
+    """Of three workers on two partitions one is idle, until one of the others is killed: it takes over."""
+    run.pipeline.partitions = 2
+    run.pipeline.environment["WORKER_PARTITIONS"] = "2"
+    run.pipeline.create_topics()
+    with run.traffic(per_second=500):
+        workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("one", "two", "three")]
+        for _ in range(run.scaled(1, 5)):
+            for worker in workers:
+                if not worker.running:
+                    worker.start()
+            wait_shared(run, workers, [0, 1, 1])
+            run.injected("idle worker")
+            run.wait_progress(200)
+            busy = [worker for worker in workers if partitions_of(worker)]
+            busy[0].kill9()
+            run.injected("kill -9")
+            with run.resuming():
+                wait_shared(run, [worker for worker in workers if worker.running], [1, 1])
+
+
+@scenario("member-joins-and-leaves-every-3-s")
+def restless_member(run: Run) -> None:
+    """Beside a steady worker another joins and leaves every 3 s, never the same one, so that each is a rebalance."""
+    run.pipeline.create_topics()
+    with run.traffic(per_second=500):
+        steady = run.pipeline.worker("steady", **SMALL_TRANSACTIONS)
+        wait_shared(run, [steady], [4])
+        restless = run.pipeline.prepared("restless", **SMALL_TRANSACTIONS)
+        turns = run.scaled(2, 12)
+        for turn in range(turns):
+            restless.start()
+            time.sleep(3)  # the fault is this rhythm
+            if turn % 2:
+                restless.kill9()
+            else:
+                restless.stop()
+            shutil.rmtree(restless.state_dir, ignore_errors=True)  # the next one is a new member
+            run.injected("member joined and left")
+            time.sleep(run.scaled(0, 3))
+        with run.resuming():
+            run.pipeline.wait_until(lambda: partitions_of(steady) == [0, 1, 2, 3], "the steady one has all partitions")
+        assert len(steady.logged("ready")) > 1, "no rebalance came of it"
+
+
+@scenario("workers-start-at-the-same-moment")
+def at_once(run: Run) -> None:
+    """Two workers start at the same moment on an empty group with work waiting, and are both killed, and again."""
+    run.pipeline.create_topics()
+    with run.traffic(per_second=1_000):
+        workers = [run.pipeline.prepared(name, **SMALL_TRANSACTIONS) for name in ("left", "right")]
+        for _ in range(run.scaled(2, 12)):
+            with run.resuming():
+                for worker in workers:
+                    worker.start()
+                wait_shared(run, workers, [2, 2])
+            run.injected("start at once")
+            run.wait_progress(500)
+            for worker in workers:
+                worker.kill9()
+        for worker in workers:
+            worker.start()
+
+
+@scenario("instance-id-used-twice")
+def same_instance(run: Run) -> None:
+    """A second worker starts with the instance id of a running one: the first is fenced, exit code 71, and says why."""
+    run.pipeline.create_topics()
+    with run.traffic(per_second=500):
+        workers = [
+            run.pipeline.prepared(name, instance_id="twin", **SMALL_TRANSACTIONS) for name in ("first", "second")
+        ]
+        first, second = workers
+        first.start()
+        for _ in range(run.scaled(1, 5)):
+            wait_shared(run, [first], [4])
+            run.wait_progress(200)
+            first.expected_up, first.may_fail = False, True
+            with run.resuming():
+                second.start()
+            code = first.wait_exit(20)
+            assert code == Fenced.exit_code, f"exit code {code}\n{first.tail()}"
+            assert "WORKER_INSTANCE_ID" in first.logged("worker_failed")[-1]["what_to_do"]
+            run.injected("twin fenced")
+            wait_shared(run, [second], [4])
+            run.wait_progress(200)
+            first, second = second, first
+        assert len(share([first])) == 1

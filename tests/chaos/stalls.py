@@ -1,0 +1,45 @@
+"""Workers that hang: the watchdog ends them, with all stacks in the log, and the restart goes on."""
+
+from __future__ import annotations
+
+from tests.chaos.scenario import Run, scenario
+from tests.chaos.workers import arm, start_armed
+from worker.errors import Stalled
+
+WATCHDOG_SECONDS = 5
+
+
+def stalls(run: Run, action: str, task_is_named: bool) -> None:
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(watchdog_seconds=WATCHDOG_SECONDS, batch_max_records=50, log_format="json")
+    with run.traffic(per_second=600):
+        for _ in range(run.scaled(1, 5)):
+            step = run.rng.choice(("3", "4", "4b", "5", "5b", "6"))
+            start_armed(worker, f"{step}:{run.rng.randint(5, 40)}:{action}")
+            code = worker.wait_exit(60)
+            arm(worker, None)
+            assert code == Stalled.exit_code, f"exit code {code}\n{worker.tail()}"
+            (stacks,) = worker.logged("stacks")
+            hung = [name for name, stack in stacks["tasks"].items() if "failpoint.py" in stack]
+            if task_is_named:
+                assert len(hung) == 1, stacks["tasks"].keys()
+                assert hung[0].startswith("transactions-"), hung
+            else:
+                assert "failpoint.py" in stacks["threads"]["MainThread"], stacks["threads"].keys()
+            run.injected(f"stall at {step}")
+            with run.resuming():
+                worker.start()
+            worker.kill9()
+        worker.start()
+
+
+@scenario("event-loop-blocked")
+def event_loop_blocked(run: Run) -> None:
+    """Code blocks the worker's event loop for ever: the watchdog ends it with 72 and the stacks of all threads."""
+    stalls(run, "block", task_is_named=False)
+
+
+@scenario("one-partition-hangs")
+def one_partition_hangs(run: Run) -> None:
+    """One partition's transaction never ends, the others go on: the watchdog ends the worker all the same, with 72."""
+    stalls(run, "hang", task_is_named=True)
