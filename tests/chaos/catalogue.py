@@ -7,7 +7,21 @@ from typing import Final
 
 from tests.chaos.scenario import SCENARIOS, Scenario
 
-MODULES: Final = ("crashes", "steps", "brokers", "outages", "network", "refusals")
+MODULES: Final = (
+    "crashes",
+    "steps",
+    "stops",
+    "stalls",
+    "zombies",
+    "groups",
+    "rolling",
+    "skew",
+    "fleets",
+    "brokers",
+    "outages",
+    "network",
+    "refusals",
+)
 
 
 def scenarios() -> list[Scenario]:
