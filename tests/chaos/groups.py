@@ -7,7 +7,7 @@ import time
 
 from tests.chaos.crashes import SMALL_TRANSACTIONS
 from tests.chaos.scenario import Run, scenario
-from tests.chaos.workers import partitions_of, share, wait_shared
+from tests.chaos.workers import partitions_of, rebalances, wait_shared
 from worker.errors import Fenced
 
 
@@ -64,20 +64,27 @@ def restless_member(run: Run) -> None:
         steady = run.pipeline.worker("steady", **SMALL_TRANSACTIONS)
         wait_shared(run, [steady], [4])
         restless = run.pipeline.prepared("restless", **SMALL_TRANSACTIONS)
-        turns = run.scaled(2, 12)
-        for turn in range(turns):
+        for turn in range(run.scaled(2, 12)):
+            before = members(run)
             restless.start()
-            time.sleep(3)  # the fault is this rhythm
+            run.pipeline.wait_until(lambda: bool(members(run) - before), "it has joined")  # noqa: B023
+            time.sleep(run.rng.uniform(0, 3))  # the fault is that it does not stay
             if turn % 2:
                 restless.kill9()
             else:
                 restless.stop()
-            shutil.rmtree(restless.state_dir, ignore_errors=True)  # the next one is a new member
+            shutil.rmtree(restless.state_dir)  # the next one is a new member
             run.injected("member joined and left")
-            time.sleep(run.scaled(0, 3))
         with run.resuming():
-            run.pipeline.wait_until(lambda: partitions_of(steady) == [0, 1, 2, 3], "the steady one has all partitions")
-        assert len(steady.logged("ready")) > 1, "no rebalance came of it"
+            run.pipeline.wait_until(lambda: len(members(run)) == 1, "nobody else is left in the group")
+            wait_shared(run, [steady], [4])
+        assert rebalances(steady) > 1, "no rebalance came of it"
+        run.injected("rebalance", rebalances(steady) - 1)
+
+
+def members(run: Run) -> set[str]:
+    """The group's members, by the ids the coordinator gave them."""
+    return {member.member_id for member in run.pipeline.group().members}
 
 
 @scenario("workers-start-at-the-same-moment")
@@ -122,4 +129,3 @@ def same_instance(run: Run) -> None:
             wait_shared(run, [second], [4])
             run.wait_progress(200)
             first, second = second, first
-        assert len(share([first])) == 1
