@@ -13,7 +13,7 @@ from yarl import URL
 
 from worker.engine.engine import Engine
 from worker.engine.failure import exit_process
-from worker.engine.internals import FAUST_LOGGER
+from worker.engine.internals import FAUST_LOGGER, survive_cut_connections
 from worker.engine.recovery import TableManager
 from worker.engine.transport import URL_SCHEME, BatchMessage, Consumer, to_slice
 from worker.errors import EngineFailure
@@ -89,6 +89,7 @@ class BatchApp(faust.App):
 def create_app(engine: Engine, *, partitions: int) -> BatchApp:
     """Builds the app for one worker process. Faust's web server, leader topic, topic declaration, standbys
     and own commits are off."""
+    survive_cut_connections()
     config = engine.config
     app = BatchApp(
         config.app_id,

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
+
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError
 
 from worker.errors import SettingsError
 
@@ -39,6 +42,7 @@ RELIED_UPON: Final = (
     "aiokafka.producer.transaction_manager:TransactionManager.error_transaction",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
+    "aiokafka.conn:AIOKafkaConnection.send",
 )
 
 
@@ -56,3 +60,25 @@ def check_internals() -> None:
             if not hasattr(owner, name):
                 raise SettingsError(f"{path} does not exist in the installed version", remedy)
             owner = getattr(owner, name)
+
+
+def survive_cut_connections() -> None:
+    """Makes aiokafka take a connection that was cut a moment ago for what it is: broken, so ask again.
+
+    It expects an OSError from writing to one. uvloop raises a RuntimeError ("the handler is closed") until its reader
+    has noticed too, and the producer that meets it is lost for good.
+    """
+    if AIOKafkaConnection.send is not _send:
+        AIOKafkaConnection.send = _send
+
+
+_aiokafkas_send: Final = AIOKafkaConnection.send
+
+
+def _send(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    try:
+        return _aiokafkas_send(connection, request, expect_response)
+    except RuntimeError as error:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+        text = f"Connection at {connection.host}:{connection.port} broken: {error}"
+        raise KafkaConnectionError(text) from error
