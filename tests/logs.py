@@ -171,6 +171,7 @@ _A_BROKER_IS_COMING = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,  # created a moment ago, and not yet told to every broker
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
     -137,  # _DESTROY_BROKER, which confluent-kafka does not name: it was asked while it died
 )
@@ -199,7 +200,10 @@ def read_topic(
     consumer = _reader(bootstrap, isolation)
     try:
         partitions = partitions_of(bootstrap, topic)
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20) for p in partitions}
+        ends = {
+            p: from_coordinator(partial(consumer.get_watermark_offsets, TopicPartition(topic, p), timeout=20))
+            for p in partitions
+        }
         found: ByPartition = {p: [] for p in partitions}
         open_ends = {p: high for p, (low, high) in ends.items() if high > low}
         consumer.assign([TopicPartition(topic, p, ends[p][0]) for p in open_ends])
