@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     UserScramCredentialUpsertion,
 )
 
-from tests.broker.authority import Authority, Identity
 from tests.logs import admin_of
+from tests.secured.authority import Authority, Identity
 from worker.errors import BrokerUnreachable
 from worker.kafka.connection import probe
 from worker.kafka.embedded import EmbeddedKafka

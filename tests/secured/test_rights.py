@@ -1,114 +1,20 @@
-"""The worker on a Kafka with logins, TLS and ACLs: what it may do is enough and not too much, and every refusal says
-which setting or right it is about, never the secret."""
+"""What the users of each command may do is enough and not too much, and what they may not is named."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import ssl
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
 
-from tests.broker.authority import Authority, Identity
-from tests.broker.pipeline import Pipeline
-from tests.broker.processes import PROJECT, WorkerProcess
-from tests.broker.secured import SecuredKafka
+from tests.broker.processes import WorkerProcess
 from tests.kafka.clients import unique
+from tests.secured.installation import ACCESS_DENIED, Installation, refused, require_no_secret
+from tests.secured.kafka import SecuredKafka
 from worker.errors import AccessDenied
 from worker.kafka import rights, topics
 from worker.kafka.rights import Right
 from worker.load.generator import generate
-
-PASSWORD = "pa55-that-nobody-may-read"
-WRONG = "wr0ng-that-nobody-may-read"
-ACCESS_DENIED = 6
-UNREACHABLE = 3
-START_SECONDS = 60
-"""Many workers start at once here, on few cores."""
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    with SecuredKafka(tmp_path_factory.mktemp("secured")) as kafka:
-        yield kafka
-
-
-Installed = TypeVar("Installed", bound=Pipeline)
-
-
-class Installation(Pipeline):
-    """A pipeline whose workers log in; the tests themselves come through the open listener."""
-
-    def __init__(self, kafka: SecuredKafka, app_id: str, directory: Path, *, partitions: int = 1) -> None:
-        super().__init__(kafka.open_servers, app_id, directory, partitions)
-        self.kafka = kafka
-        self.environment |= {"WORKER_STORE": "memory", "WORKER_LOG_LEVEL": "debug"} | kafka.login(app_id, PASSWORD)
-
-    def add_user(self, user: str, granted: list[Right]) -> dict[str, str]:
-        """A user with exactly these rights; the environment of whoever logs in so."""
-        self.kafka.add_user(user, PASSWORD, granted)
-        return self.environment | {"WORKER_SASL_USERNAME": user}
-
-    def run(self, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-        """`python -m worker …` to its end: exit code and all it printed."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
-        command = [sys.executable, "-m", "worker", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=PROJECT,
-            env=inherited | environment | {"WORKER_STATE_DIR": str(self.directory / "state-cli")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=START_SECONDS,
-        )
-        require_no_secret(done.stdout)
-        return done.returncode, done.stdout
-
-
-@pytest.fixture
-def installation(secured: SecuredKafka, tmp_path: Path) -> Iterator[Installation]:
-    with closing(Installation(secured, unique("secured"), tmp_path)) as one:
-        yield one
-
-
-@contextmanager
-def closing(one: Installed) -> Iterator[Installed]:
-    """Ends its workers, and looks whether any of them told a secret."""
-    try:
-        yield one
-    finally:
-        one.destroy()
-    for worker in one.workers:
-        require_no_secret(worker.output())
-
-
-def require_no_secret(output: str) -> None:
-    assert PASSWORD not in output
-    assert WRONG not in output
-    assert "PRIVATE KEY" not in output
-
-
-def refused(worker: WorkerProcess, code: int, *named: str) -> str:
-    """The text of a worker that ended by itself with `code`, naming these."""
-    assert worker.wait_exit(START_SECONDS) == code, worker.tail()
-    text = worker.output()
-    for name in named:
-        assert name in text, f"{name!r} is not named in:\n{text}"
-    return text
-
-
-# ---------------------------------------------------------------------- the right credentials
 
 
 def test_each_command_does_its_work_with_exactly_its_rights(installation: Installation) -> None:
@@ -145,91 +51,6 @@ def test_without_the_right_to_create_topics_each_is_named(installation: Installa
     assert code == ACCESS_DENIED
     for name in one.settings.topic_names().values():
         assert f"CREATE on topic {name}" in text
-
-
-def test_with_a_certificate_instead_of_a_password_the_worker_works(tmp_path: Path) -> None:
-    with SecuredKafka(tmp_path / "kafka", mutual_tls=True) as kafka:
-        identity = kafka.authority.identity("session-worker")
-        with closing(Pipeline(kafka.open_servers, "certified", tmp_path, 1)) as one:
-            one.create_topics()
-            one.environment |= kafka.certified(identity)
-            kafka.grant("CN=session-worker", rights.of_worker(one.settings))
-            one.send(generate(sessions=50, seed=6))
-            worker = one.worker()
-            one.wait_drained()
-            worker.stop()
-            one.verdict(worker).require_clean()
-
-            one.environment |= dict.fromkeys(("WORKER_SSL_CERTFILE", "WORKER_SSL_KEYFILE"), "")
-            refused(one.worker("nobody"), UNREACHABLE, "WORKER_SSL_CERTFILE", "WORKER_SSL_KEYFILE")
-            stranger = Authority(tmp_path / "strangers").identity("session-worker")
-            one.environment |= kafka.certified(stranger)
-            refused(one.worker("stranger"), UNREACHABLE, "WORKER_SSL_CERTFILE")
-
-
-# ---------------------------------------------------------------------- wrong credentials, wrong certificates
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"WORKER_SASL_PASSWORD": WRONG}, "WORKER_SASL_PASSWORD"),
-        ({"WORKER_SASL_USERNAME": "nobody"}, "WORKER_SASL_USERNAME"),
-        ({"WORKER_SASL_MECHANISM": "PLAIN"}, "WORKER_SASL_MECHANISM"),
-        ({"WORKER_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "WORKER_SSL_CAFILE": ""}, "WORKER_SECURITY_PROTOCOL"),
-        ({"WORKER_SSL_CAFILE": "another authority"}, "WORKER_SSL_CAFILE"),
-    ],
-    ids=["password", "user", "mechanism", "no-tls", "authority"],
-)
-def test_a_wrong_setting_is_named(installation: Installation, changed: dict[str, str], named: str) -> None:
-    one = installation
-    one.environment = one.add_user("known", [])
-    if changed.get("WORKER_SSL_CAFILE"):
-        changed = {"WORKER_SSL_CAFILE": str(Authority(one.directory / "strangers").certificate)}
-    one.environment |= changed
-    text = refused(one.worker(), UNREACHABLE, named)
-    assert "Traceback" not in text
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [({"host": "127.0.0.2"}, "IP address mismatch"), ({"expired": True}, "certificate has expired")],
-)
-def test_a_brokers_certificate_that_does_not_fit_is_said(tmp_path: Path, wrong: Any, reason: str) -> None:
-    authority = Authority(tmp_path)
-    identity = authority.identity("broker", **wrong)
-    with tls_server(identity) as address:
-        environment = {
-            "WORKER_BOOTSTRAP_SERVERS": address,
-            "WORKER_SECURITY_PROTOCOL": "SSL",
-            "WORKER_SSL_CAFILE": str(authority.certificate),
-        }
-        worker = WorkerProcess("careful", environment, tmp_path).start()
-        try:
-            refused(worker, UNREACHABLE, reason, "WORKER_SSL_CAFILE", "WORKER_BOOTSTRAP_SERVERS")
-        finally:
-            worker.destroy()
-
-
-@contextmanager
-def tls_server(identity: Identity) -> Iterator[str]:
-    """The first words of a broker with that certificate; no client that looks at it gets further."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity.certificate, identity.key)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection, suppress(OSError):
-                context.wrap_socket(connection, server_side=True).recv(1)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield "{}:{}".format(*server.getsockname())
-        thread.join(10)
-
-
-# ---------------------------------------------------------------------- missing rights
 
 
 def test_each_right_that_is_missing_at_the_start_is_named_and_no_other(installation: Installation) -> None:
@@ -352,8 +173,8 @@ def test_the_right_to_see_transactional_ids_is_not_that_to_use_them(installation
     refused(one.worker(), ACCESS_DENIED, f"WRITE on transactional id {needed[-1].name}0")
 
 
-def test_a_group_that_is_refused_while_joining_ends_the_worker(installation: Installation) -> None:
-    """aiokafka keeps such a refusal to itself: without a look at it the worker waited for partitions for ever."""
+def test_a_membership_that_is_refused_ends_an_idle_worker(installation: Installation) -> None:
+    """aiokafka keeps such a refusal to itself: without a look at it the worker would idle for ever, in no group."""
     one = installation
     one.create_topics()
     needed = rights.of_worker(one.settings)
