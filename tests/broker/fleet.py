@@ -12,10 +12,10 @@ SLOW = {"WORKER_BATCH_MAX_RECORDS": "100", "WORKER_TRANSACTION_PAUSE_MS": "40"}
 """About 2,500 events a second and partition at most: a kill hits work in progress."""
 
 
-def fleet_of(pipeline: Pipeline, processes: int) -> WorkerProcess:
+def fleet_of(pipeline: Pipeline, processes: int, name: str = "fleet", **more: str) -> WorkerProcess:
     """`run --processes N` of that app, not started yet; it logs JSON, and ends with the test."""
-    environment = pipeline.environment | SLOW | {"WORKER_LOG_FORMAT": "json"}
-    fleet = WorkerProcess("fleet", environment, pipeline.directory, "--processes", str(processes))
+    environment = pipeline.environment | SLOW | {"WORKER_LOG_FORMAT": "json"} | more
+    fleet = WorkerProcess(name, environment, pipeline.directory, "--processes", str(processes))
     pipeline.workers.append(fleet)
     return fleet
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 
+from tests.broker.fleet import fleet_of
+from tests.broker.processes import WorkerProcess
 from tests.chaos.crashes import SMALL_TRANSACTIONS
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
@@ -108,24 +110,48 @@ def at_once(run: Run) -> None:
 
 @scenario("instance-id-used-twice")
 def same_instance(run: Run) -> None:
-    """A second worker starts with the instance id of a running one: the first is fenced, exit code 71, and says why."""
+    """A second worker starts with the instance id of a running one: the first is fenced, exit code 71, and says why.
+
+    Without load it is the group that tells it so, else most often a transaction. In the long form both are restarted
+    by supervisors, until one of those gives up: they do not fence each other for ever.
+    """
     run.pipeline.create_topics()
+    first, second = (
+        run.pipeline.prepared(name, instance_id="twin", **SMALL_TRANSACTIONS) for name in ("first", "second")
+    )
+    first.start()
+    wait_shared(run, [first], [4])
+    replaced_by(run, first, second)
     with run.traffic(per_second=500):
-        workers = [
-            run.pipeline.prepared(name, instance_id="twin", **SMALL_TRANSACTIONS) for name in ("first", "second")
-        ]
-        first, second = workers
-        first.start()
         for _ in range(run.scaled(1, 5)):
-            wait_shared(run, [first], [4])
-            run.wait_progress(200)
-            first.expected_up, first.may_fail = False, True
-            with run.resuming():
-                second.start()
-            code = first.wait_exit(20)
-            assert code == Fenced.exit_code, f"exit code {code}\n{first.tail()}"
-            assert "WORKER_INSTANCE_ID" in first.logged("worker_failed")[-1]["what_to_do"]
-            run.injected("twin fenced")
-            wait_shared(run, [second], [4])
             run.wait_progress(200)
             first, second = second, first
+            with run.resuming():
+                replaced_by(run, first, second)
+    if run.long:
+        second.stop()
+        supervised_twins(run)
+
+
+def replaced_by(run: Run, old: WorkerProcess, new: WorkerProcess) -> None:
+    """Starts the second, and sees the first fenced."""
+    old.expected_up, old.may_fail = False, True
+    new.start()
+    code = old.wait_exit(20)
+    assert code == Fenced.exit_code, f"exit code {code}\n{old.tail()}"
+    assert "WORKER_INSTANCE_ID" in old.logged("worker_failed")[-1]["what_to_do"]
+    run.injected("twin fenced")
+    wait_shared(run, [new], [4])
+
+
+def supervised_twins(run: Run) -> None:
+    fleets = [fleet_of(run.pipeline, 2, name, WORKER_INSTANCE_ID="twins") for name in ("fleet-a", "fleet-b")]
+    with run.traffic(per_second=300):
+        for fleet in fleets:
+            fleet.start()
+            fleet.expected_up, fleet.may_fail = False, True
+        run.pipeline.wait_until(lambda: not all(fleet.running for fleet in fleets), "one of them gives up", 180)
+        (gone,) = [fleet for fleet in fleets if not fleet.running]
+        assert gone.wait_exit(1) == Fenced.exit_code
+        assert gone.logged("supervisor_gives_up"), gone.tail()
+        run.injected("supervisor gave up")

@@ -41,6 +41,7 @@ RELIED_UPON: Final = (
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
     "aiokafka.producer.transaction_manager:TransactionManager.error_transaction",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
     "aiokafka.conn:AIOKafkaConnection.send",
 )

@@ -30,8 +30,9 @@ from mode.utils.futures import notify
 from worker.engine.batch import SourceRecord
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import FAUST_LOGGER
+from worker.engine.membership import Membership
 from worker.engine.transaction import Slice
-from worker.errors import InputLost
+from worker.errors import Fenced, InputLost
 
 if TYPE_CHECKING:
     from worker.engine.app import BatchApp
@@ -58,6 +59,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
     """Builds the aiokafka consumer: static member, read_committed, no automatic offset of any kind."""
 
     logger = FAUST_LOGGER
+    _membership: Membership
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         app = cast("BatchApp", self.app)
@@ -65,11 +67,12 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         # Session and rebalance timeouts: a static member keeps its partitions for the former, and the
         # group waits for all members to finish their transactions for the latter.
         rebalance_seconds = max(config.session_timeout_seconds, 10.0)
+        self._membership = Membership(config.app_id, config.instance_id)
         return aiokafka.AIOKafkaConsumer(
             **config.client,
             client_id=config.instance_id,
             group_id=config.app_id,
-            group_instance_id=f"{config.app_id}-{config.instance_id}",
+            group_instance_id=self._membership.group_instance_id,
             partition_assignment_strategy=[app.assignor],
             enable_auto_commit=False,
             # Without a position of its own the engine must not start anywhere by accident.
@@ -85,6 +88,17 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             request_timeout_ms=int((rebalance_seconds + 5.0) * 1000),
             heartbeat_interval_ms=int(config.session_timeout_seconds * 1000 / 5),
         )
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        try:
+            await self._membership.require_own_place(self._ensure_consumer()._coordinator)
+        except Fenced as error:
+            exit_process(error)
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._membership.note(self._ensure_consumer()._coordinator)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def committed(self, tp: TP) -> int | None:
         offset: int | None = await self.call_thread(self._ensure_consumer().committed, tp)
