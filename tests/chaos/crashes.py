@@ -11,12 +11,15 @@ from tests.chaos.workers import require_died_at, start_armed, wait_shared
 SMALL_TRANSACTIONS: Final[Any] = {"batch_max_records": 20, "log_format": "json"}
 """Many short transactions: a signal at a random moment nearly always meets one."""
 
+WAITING: Final = 3_000
+"""Events come only while no more than so many wait: enough for a fault to meet work, little to drain at the end."""
+
 
 @scenario("kill-9-at-random")
 def kill_at_random(run: Run) -> None:
     """The only worker is killed with -9 at random moments, under load, and started again, with either store."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_200):
+    with run.traffic(per_second=1_200, waiting=WAITING):
         worker = run.pipeline.worker(**SMALL_TRANSACTIONS)
         for _ in range(run.scaled(4, 30)):
             run.wait_progress(run.rng.randint(100, 1_000))
@@ -32,7 +35,7 @@ def kill_at_random(run: Run) -> None:
 def kill_one_of_two(run: Run) -> None:
     """One of two workers is killed with -9 and stays away: the other takes over after the session timeout."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("left", "right")]
         for _ in range(run.scaled(1, 6)):
             for worker in workers:
@@ -56,7 +59,7 @@ def kill_while_restoring(run: Run) -> None:
     worker = run.pipeline.prepared(instance_id="one", **SMALL_TRANSACTIONS)
     for turn in range(run.scaled(2, 8)):
         worker.environment["WORKER_STORE"] = ("rocksdb", "memory")[turn % 2]
-        with run.traffic(per_second=3_000):
+        with run.traffic(per_second=3_000, waiting=WAITING):
             worker.start()
             run.wait_progress(3_000)
             worker.kill9()
@@ -66,7 +69,7 @@ def kill_while_restoring(run: Run) -> None:
             start_armed(worker, "restore:1")
             require_died_at(worker, "restore")
             run.injected("kill -9 while restoring")
-    with run.traffic(per_second=1_200), run.resuming():
+    with run.traffic(per_second=1_200, waiting=WAITING), run.resuming():
         worker.start()
 
 
@@ -74,7 +77,7 @@ def kill_while_restoring(run: Run) -> None:
 def kill_while_joining(run: Run) -> None:
     """A worker that joins a running one is killed with -9 while it restores its first partitions, and starts again."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         workers = [run.pipeline.worker("first", **SMALL_TRANSACTIONS)]
         for turn in range(run.scaled(1, 3)):
             run.wait_progress(1_000)

@@ -7,6 +7,7 @@ import signal
 
 from tests.broker.fleet import fleet_of, pids, settled
 from tests.broker.processes import WorkerProcess
+from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 
 NAMES = ("worker-1", "worker-2", "worker-3")
@@ -29,7 +30,7 @@ def child_killed(run: Run) -> None:
     """Children of `run --processes 3` are killed with -9 in turn: each comes back with its share, the others go on."""
     run.pipeline.create_topics()
     fleet = fleet_of(run.pipeline, len(NAMES))
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         fleet.start()
         run.pipeline.wait_until(lambda: settled(fleet, [1, 1, 2]), "every process has partitions")
         for turn in range(run.scaled(2, 9)):
@@ -51,7 +52,7 @@ def parent_killed(run: Run) -> None:
     """The parent of `run --processes 2` is killed with -9: its children end too, and the next start goes on."""
     run.pipeline.create_topics()
     fleet = fleet_of(run.pipeline, 2)
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         fleet.start()
         for _ in range(run.scaled(1, 8)):
             run.pipeline.wait_until(lambda: settled(fleet, [2, 2]), "both have partitions")

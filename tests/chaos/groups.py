@@ -7,7 +7,7 @@ import time
 
 from tests.broker.fleet import fleet_of
 from tests.broker.processes import WorkerProcess
-from tests.chaos.crashes import SMALL_TRANSACTIONS
+from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
 from worker.errors import Fenced
@@ -19,7 +19,7 @@ def come_and_go(run: Run) -> None:
     run.pipeline.create_topics()
     names = ("one", "two", "three")
     one, two, three = (run.pipeline.prepared(name, **SMALL_TRANSACTIONS) for name in names)
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         one.start()
         for _ in range(run.scaled(1, 5)):
             wait_shared(run, [one], [4])
@@ -42,7 +42,7 @@ def one_too_many(run: Run) -> None:
     run.pipeline.partitions = 2
     run.pipeline.environment["WORKER_PARTITIONS"] = "2"
     run.pipeline.create_topics()
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING):
         workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("one", "two", "three")]
         for _ in range(run.scaled(1, 5)):
             for worker in workers:
@@ -62,7 +62,7 @@ def one_too_many(run: Run) -> None:
 def restless_member(run: Run) -> None:
     """Beside a steady worker another joins and leaves every 3 s, never the same one, so that each is a rebalance."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING):
         steady = run.pipeline.worker("steady", **SMALL_TRANSACTIONS)
         wait_shared(run, [steady], [4])
         restless = run.pipeline.prepared("restless", **SMALL_TRANSACTIONS)
@@ -93,7 +93,7 @@ def members(run: Run) -> set[str]:
 def at_once(run: Run) -> None:
     """Two workers start at the same moment on an empty group with work waiting, and are both killed, and again."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         workers = [run.pipeline.prepared(name, **SMALL_TRANSACTIONS) for name in ("left", "right")]
         for _ in range(run.scaled(2, 12)):
             with run.resuming():
@@ -122,7 +122,7 @@ def same_instance(run: Run) -> None:
     first.start()
     wait_shared(run, [first], [4])
     replaced_by(run, first, second)
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING):
         for _ in range(run.scaled(1, 5)):
             run.wait_progress(200)
             first, second = second, first
@@ -146,7 +146,7 @@ def replaced_by(run: Run, old: WorkerProcess, new: WorkerProcess) -> None:
 
 def supervised_twins(run: Run) -> None:
     fleets = [fleet_of(run.pipeline, 2, name, WORKER_INSTANCE_ID="twins") for name in ("fleet-a", "fleet-b")]
-    with run.traffic(per_second=300):
+    with run.traffic(per_second=300, waiting=WAITING):
         for fleet in fleets:
             fleet.start()
             fleet.expected_up, fleet.may_fail = False, True

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tests.broker.processes import WorkerProcess
 from tests.chaos.commits import Commits
+from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
 
@@ -30,7 +31,7 @@ def restart(run: Run, commits: Commits, worker: WorkerProcess, how: str) -> None
 def roll(run: Run, names: tuple[str, ...], restarts: int) -> None:
     """Restarts the workers in turn, under load; the others may not see a rebalance."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=800), Commits(run.pipeline) as commits:
+    with run.traffic(per_second=800, waiting=WAITING), Commits(run.pipeline) as commits:
         workers = [run.pipeline.worker(name, **DEFAULT_SESSION_TIMEOUT) for name in names]
         wait_shared(run, workers, [4] if len(workers) == 1 else [2, 2])
         for turn in range(restarts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import arm, start_armed
 from worker.errors import Stalled
@@ -12,7 +13,7 @@ WATCHDOG_SECONDS = 5
 def stalls(run: Run, action: str, task_is_named: bool) -> None:
     run.pipeline.create_topics()
     worker = run.pipeline.prepared(watchdog_seconds=WATCHDOG_SECONDS, batch_max_records=50, log_format="json")
-    with run.traffic(per_second=600):
+    with run.traffic(per_second=600, waiting=WAITING):
         for _ in range(run.scaled(1, 5)):
             step = run.rng.choice(("3", "4", "4b", "5", "5b", "6"))
             start_armed(worker, f"{step}:{run.rng.randint(5, 40)}:{action}")

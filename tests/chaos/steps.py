@@ -10,7 +10,7 @@ import json
 from typing import Final
 
 from tests.broker.processes import WorkerProcess
-from tests.chaos.crashes import SMALL_TRANSACTIONS
+from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import arm, require_died_at, start_armed, wait_shared
 from tests.logs import open_records, read_stores
@@ -31,7 +31,7 @@ def at_every_step(run: Run, store: str, steps: tuple[str, ...]) -> None:
     pipeline = run.pipeline
     pipeline.create_topics()
     worker = pipeline.prepared(store=store, **SMALL_TRANSACTIONS)
-    with run.traffic(per_second=1_200):
+    with run.traffic(per_second=1_200, waiting=WAITING):
         worker.start()
         run.wait_progress(500)
         worker.kill9()
@@ -89,7 +89,7 @@ def in_a_rebalance(run: Run, store: str, steps: tuple[str, ...]) -> None:
     first = pipeline.prepared("first", store=store, **SMALL_TRANSACTIONS)
     workers = [first]
     # More than the first one can do: each of its partitions has a transaction open when another joins.
-    with run.traffic(per_second=2_000):
+    with run.traffic(per_second=2_000, waiting=WAITING):
         start_armed(first, in_the_middle(steps[0]))
         for number, step in enumerate(steps, start=1):
             run.wait_progress(1_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.chaos.crashes import SMALL_TRANSACTIONS
+from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 
 STOP_SECONDS = 10
@@ -16,7 +16,7 @@ START_MILLISECONDS = (100, 250, 400, 600, 800, 1_000, 1_300, 1_700)
 def under_load(run: Run) -> None:
     """The worker is stopped with SIGTERM in mid-work and started again: exit code 0, and no work done twice."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_500):
+    with run.traffic(per_second=1_500, waiting=WAITING):
         worker = run.pipeline.worker(**SMALL_TRANSACTIONS)
         for _ in range(run.scaled(3, 20)):
             run.wait_progress(run.rng.randint(100, 1_000))
@@ -37,7 +37,7 @@ def while_starting(run: Run) -> None:
     """SIGTERM comes at any moment of the start, and again and again until the worker has ended: exit code 0."""
     run.pipeline.create_topics()
     worker = run.pipeline.prepared(store="memory", **SMALL_TRANSACTIONS)
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING):
         worker.start()
         run.wait_progress(500)
         worker.stop(STOP_SECONDS)

@@ -8,12 +8,15 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from tests.logs import end_offsets
 from worker.load.generator import generate
 
 if TYPE_CHECKING:
     from tests.broker.pipeline import Pipeline
 
 TICK_SECONDS: Final = 0.02
+LOOK_SECONDS: Final = 0.25
+NO_LIMIT: Final = 10_000_000
 PATIENCE_SECONDS: Final = 120
 
 
@@ -24,12 +27,16 @@ class Traffic:
     minutes, so that a broker may be away for a while. An event that cannot be delivered fails the scenario.
     """
 
-    def __init__(self, pipeline: Pipeline, *, seed: int, per_second: int, most: int = 10_000_000) -> None:
-        """per_second: events; most: stop sending after so many."""
+    def __init__(
+        self, pipeline: Pipeline, *, seed: int, per_second: int, most: int = NO_LIMIT, waiting: int = NO_LIMIT
+    ) -> None:
+        """per_second: events; most: stop sending after so many; waiting: hold back while more than so many wait to be
+        processed, so that a slow machine does not drain for ever what a fast one would have done meanwhile."""
         self.sent = 0
         self._pipeline = pipeline
         self._events = islice(generate(sessions=None, seed=seed), most)
         self._per_second = per_second
+        self._waiting = waiting
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
@@ -51,9 +58,14 @@ class Traffic:
     def _run(self) -> None:
         try:
             producer = self._pipeline.producer()
-            started = time.monotonic()
+            sent_until = looked = time.monotonic()
+            held_back = False
             while not self._stopping.wait(TICK_SECONDS):
-                due = int((time.monotonic() - started) * self._per_second) - self.sent
+                now = time.monotonic()
+                if now - looked > LOOK_SECONDS:
+                    held_back, looked = self._are_waiting(), now
+                due = 0 if held_back else int((now - sent_until) * self._per_second)
+                sent_until = now if held_back else sent_until + due / self._per_second
                 for event in islice(self._events, due):
                     self._pipeline.send_one(producer, event)
                     self.sent += 1
@@ -61,3 +73,10 @@ class Traffic:
             self._pipeline.flush(producer)
         except BaseException as failure:  # noqa: BLE001 - told to the scenario's own thread
             self._failure = failure
+
+    def _are_waiting(self) -> bool:
+        """Whether more wait than may; false when nobody asked, without a question to the broker."""
+        if self._waiting >= NO_LIMIT:
+            return False
+        sent = sum(end_offsets(self._pipeline.bootstrap, self._pipeline.names.updates).values())
+        return sent - sum(self._pipeline.committed().values()) > self._waiting

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.broker.fleet import fleet_of, pids, served, settled
 from tests.broker.processes import WorkerProcess
-from tests.chaos.crashes import SMALL_TRANSACTIONS
+from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import arm, partitions_of, rebalances, start_armed, wait_shared
 from worker.errors import Fenced
@@ -19,7 +19,7 @@ from worker.errors import Fenced
 def short_pause(run: Run) -> None:
     """One of two workers stands still for less than its session timeout: it just goes on, nobody takes over."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("paused", "other")]
         wait_shared(run, workers, [2, 2])
         paused, _ = workers
@@ -60,7 +60,7 @@ def zombie_after(run: Run, stand_still: Callable[[WorkerProcess], None], steps: 
     heir = run.pipeline.prepared("heir", **SMALL_TRANSACTIONS)
     zombie.may_fail = True
     for turn in range(run.scaled(1, 5)):
-        with run.traffic(per_second=800):
+        with run.traffic(per_second=800, waiting=WAITING):
             if steps:
                 start_armed(zombie, f"{steps[turn % len(steps)]}:{run.rng.randint(20, 60)}:stop")
             elif not zombie.running:
@@ -99,7 +99,7 @@ def supervised(run: Run) -> None:
     run.pipeline.create_topics()
     fleet = fleet_of(run.pipeline, 2)
     fleet.may_fail = True
-    with run.traffic(per_second=800):
+    with run.traffic(per_second=800, waiting=WAITING):
         fleet.start()
         run.pipeline.wait_until(lambda: settled(fleet, [2, 2]), "both have partitions")
         for _ in range(run.scaled(1, 4)):
