@@ -136,33 +136,6 @@ def test_a_process_that_cannot_be_started_is_an_error_and_not_a_traceback() -> N
 # ---------------------------------------------------------------------- workers on a broker
 
 
-def test_three_processes_share_four_partitions_and_one_that_is_killed_comes_back(pipeline: Pipeline) -> None:
-    pipeline.create_topics()
-    fleet = fleet_of(pipeline, 3).start()
-    pipeline.wait_until(lambda: settled(fleet, [1, 1, 2]), "every process has partitions")
-    sent = pipeline.send(generate(sessions=2_500, seed=301))
-    pipeline.wait_until(lambda: len(pipeline.committed()) == pipeline.partitions, "work on every partition")
-    os.kill(pids(fleet)["worker-2"], signal.SIGKILL)
-    assert pipeline.remaining() > 0, "the kill came after the drain"
-    pipeline.wait_drained()
-
-    def is_back() -> bool:
-        return [line["process"] for line in fleet.logged("ready")].count("worker-2") > 1
-
-    # A start on a busy machine may take longer than the session timeout: then the others served in between.
-    pipeline.wait_until(lambda: is_back() and settled(fleet, [1, 1, 2]), "worker-2 is back and has its share")
-    sent += pipeline.send(generate(sessions=200, seed=302))
-    pipeline.wait_drained()
-
-    fleet.stop(timeout_seconds=12)
-    assert not pids(fleet)
-    (crash,) = fleet.logged("child_crashed")
-    assert (crash["child"], crash["how"]) == ("worker-2", "was ended by SIGKILL")
-    worked = {line["process"] for line in fleet.logged("worker_stopped") if line["processed"] > 0}
-    assert worked == {"worker-1", "worker-2", "worker-3"}
-    assert pipeline.verdict().require_clean().events == sent
-
-
 def test_a_killed_parent_takes_its_workers_along_and_the_next_goes_on(pipeline: Pipeline) -> None:
     """With more processes than partitions; the next waits for a worker that is still about to end."""
     one = Pipeline(pipeline.bootstrap, f"{pipeline.app_id}-one", pipeline.directory, partitions=1)
