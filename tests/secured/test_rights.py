@@ -173,15 +173,25 @@ def test_the_right_to_see_transactional_ids_is_not_that_to_use_them(installation
     refused(one.worker(), ACCESS_DENIED, f"WRITE on transactional id {needed[-1].name}0")
 
 
-def test_a_membership_that_is_refused_ends_an_idle_worker(installation: Installation) -> None:
-    """aiokafka keeps such a refusal to itself: without a look at it the worker would idle for ever, in no group."""
+def test_a_group_that_is_refused_while_joining_ends_the_worker(installation: Installation) -> None:
+    """Nothing is fetched in that moment, and aiokafka tells such a refusal to whoever fetches: without a look at it
+    the worker would wait for its partitions for ever."""
     one = installation
     one.create_topics()
+    one.send(generate(sessions=10, seed=9))
     needed = rights.of_worker(one.settings)
     group = next(right for right in needed if right.resource is rights.Resource.GROUP)
-    one.environment = one.add_user("idle", needed)
-    worker = one.worker()
-    one.wait_until(lambda: " ready " in worker.output(), "ready")
+    stays, goes = one.add_user("stays", needed), one.add_user("goes", needed)
+    one.environment = goes
+    worker = one.prepared("goes")
+    worker.environment["WORKER_TEST_FAILPOINT"] = "revoke:1:stop"
+    worker.start()
+    one.wait_drained()
+    one.environment = stays
+    other = one.worker("stays")
+    one.wait_until(lambda: is_stopped(worker), "the group rebalances, its first member stands still")
     worker.expected_up = False
-    one.kafka.take("idle", group)  # no update comes: only the heartbeat is refused
-    refused(worker, ACCESS_DENIED, f"refuses READ on group {group.name}")
+    one.kafka.take("goes", group)
+    worker.sigcont()
+    refused(worker, ACCESS_DENIED, f"being in the group {group.name}: the broker refuses READ on group {group.name}")
+    other.stop()
