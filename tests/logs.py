@@ -172,6 +172,7 @@ _A_BROKER_IS_COMING = (
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._UNKNOWN_PARTITION,
     KafkaError._TIMED_OUT,
     -137,  # _DESTROY_BROKER, which confluent-kafka does not name: it was asked while it died
 )

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from worker.engine.batch import OutRecord
@@ -43,6 +48,10 @@ class TransactionalProducer:
             max_batch_size=_MAX_BATCH_BYTES,
             compression_type=config.compression,
         )
+        # How long a batch may wait while nobody leads its partition: as long as the transaction may take, and not
+        # only as long as one request.
+        assert hasattr(self._kafka._message_accumulator, "_batch_ttl")
+        self._kafka._message_accumulator._batch_ttl = config.transaction_timeout_seconds
 
     async def open(self) -> None:
         """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
@@ -72,8 +81,12 @@ class TransactionalProducer:
 
     async def _send_batch(self, topic: str, batch: object) -> Delivery:
         count: int = batch.record_count()  # type: ignore[attr-defined]  # aiokafka is untyped
-        future = await self._kafka.send_batch(batch, topic, partition=self._partition)
-        return Delivery(future, count, f"{topic}[{self._partition}]")
+        while True:
+            try:
+                future = await self._kafka.send_batch(batch, topic, partition=self._partition)
+            except KafkaTimeoutError:
+                continue  # the batch before it still waits for the broker, for longer than one request
+            return Delivery(future, count, f"{topic}[{self._partition}]")
 
     async def commit(self, source_offset: int) -> None:
         """Adds the next source offset to the transaction and commits it."""

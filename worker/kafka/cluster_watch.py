@@ -93,6 +93,7 @@ class ClusterWatch:
 
     async def _round(self, client: AIOKafkaClient) -> None:
         self._learn_addresses(client)
+        asked_at = time.monotonic()
         answers = dict(
             zip(
                 self._addresses,
@@ -103,7 +104,7 @@ class ClusterWatch:
         answering = [answer for answer in answers.values() if answer is not None]
         for node, answer in answers.items():
             if answer is None:
-                self._note_silence(node, len(answering))
+                self._note_silence(node, asked_at, len(answering))
             else:
                 self._note_answer(node)
         if answering:
@@ -125,9 +126,9 @@ class ClusterWatch:
             seconds = round(time.monotonic() - since, 1)
             logger.warning("broker_back", broker=self._addresses[node], away_seconds=seconds)
 
-    def _note_silence(self, node: int, answering: int) -> None:
+    def _note_silence(self, node: int, asked_at: float, answering: int) -> None:
         now = time.monotonic()
-        since = self._silent_since.setdefault(node, now)
+        since = self._silent_since.setdefault(node, asked_at)
         if now - since < ANSWER_SECONDS:
             return
         told_at = self._told_at.get(node)
