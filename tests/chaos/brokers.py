@@ -14,7 +14,7 @@ BROKER_GONE_SECONDS = 60
 """For a partition to go on after a broker died: its session at the controller (4 s here), an election, retries."""
 
 
-@scenario("broker-killed", broker="cluster")
+@scenario("broker-killed", broker="cluster", has_short_form=False)
 def broker_killed(run: Run) -> None:
     """Each of three brokers is killed with -9 in turn, under load; the worker never ends."""
     run.pipeline.create_topics()
@@ -33,7 +33,7 @@ def broker_killed(run: Run) -> None:
     cluster.wait_in_sync()
 
 
-@scenario("rolling-upgrade", broker="cluster")
+@scenario("rolling-upgrade", broker="cluster", has_short_form=False)
 def rolling_upgrade(run: Run) -> None:
     """Each of three brokers is stopped cleanly and started again in turn, under load; the worker never ends."""
     run.pipeline.create_topics()

@@ -75,7 +75,7 @@ def sigterm_while_away(run: Run) -> None:
             worker.start()
 
 
-@scenario("supervised-through-an-outage", broker="proxied")
+@scenario("supervised-through-an-outage", broker="proxied", has_short_form=False)
 def supervised(run: Run) -> None:
     """The broker cannot be reached for so long that workers with work end: their supervisor waits for it."""
     run.pipeline.create_topics()

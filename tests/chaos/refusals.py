@@ -41,7 +41,7 @@ def topic_refuses(run: Run) -> None:
                 worker.start()
 
 
-@scenario("not-enough-replicas", broker="cluster")
+@scenario("not-enough-replicas", broker="cluster", has_short_form=False)
 def not_enough_replicas(run: Run) -> None:
     """A topic has fewer replicas in sync than it demands, within transactions: nothing is lost while they wait."""
     run.pipeline.create_topics()

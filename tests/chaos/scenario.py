@@ -45,6 +45,7 @@ class Scenario:
     name: str
     broker: Broker
     play: Callable[[Run], None]
+    has_short_form: bool = True
 
     @property
     def about(self) -> str:
@@ -55,12 +56,17 @@ class Scenario:
 SCENARIOS: Final[dict[str, Scenario]] = {}
 
 
-def scenario(name: str, *, broker: Broker = "shared") -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Registers a function as the scenario `name`. Its docstring's first line says what goes wrong."""
+def scenario(
+    name: str, *, broker: Broker = "shared", has_short_form: bool = True
+) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+    """Registers a function as the scenario `name`. Its docstring's first line says what goes wrong.
+
+    has_short_form: False leaves it to `make chaos`, because it takes too long, or a short one covers the same.
+    """
 
     def register(play: Callable[[Run], None]) -> Callable[[Run], None]:
         assert name not in SCENARIOS, f"two scenarios are called {name}"
-        SCENARIOS[name] = Scenario(name, broker, play)
+        SCENARIOS[name] = Scenario(name, broker, play, has_short_form)
         return play
 
     return register
