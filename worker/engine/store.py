@@ -7,6 +7,7 @@ committed state, never ahead of the changelog, and the rest can be read from the
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -98,7 +99,8 @@ class MemoryStore:
 
 # Per partition, so small: 64 partitions must fit a worker. Rows are under 2 KB and mostly hot.
 _BLOCK_CACHE_BYTES: Final = 16 << 20
-_WRITE_BUFFER_BYTES: Final = 16 << 20
+# In tests small, so that a database flushes often and kill -9 leaves something on disk.
+_WRITE_BUFFER_BYTES: Final = int(os.environ.get("WORKER_TEST_WRITE_BUFFER_BYTES", 16 << 20))
 _MAX_OPEN_FILES: Final = 128
 
 
