@@ -8,8 +8,8 @@ from typing import Any, Final
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import require_died_at, start_armed, wait_shared
 
-SMALL_TRANSACTIONS: Final[Any] = {"batch_max_records": 20, "log_format": "json"}
-"""Many short transactions: a signal at a random moment nearly always meets one."""
+SMALL_TRANSACTIONS: Final[Any] = {"batch_max_records": 20, "log_format": "json", "test_write_buffer_bytes": 65_536}
+"""Many short transactions: a signal at a random moment nearly always meets one. RocksDB writes to disk all the time."""
 
 WAITING: Final = 3_000
 """Events come only while no more than so many wait: enough for a fault to meet work, little to drain at the end."""
