@@ -100,7 +100,7 @@ class MemoryStore:
 # Per partition, so small: 64 partitions must fit a worker. Rows are under 2 KB and mostly hot.
 _BLOCK_CACHE_BYTES: Final = 16 << 20
 # In tests small, so that a database flushes often and kill -9 leaves something on disk.
-_WRITE_BUFFER_BYTES: Final = int(os.environ.get("WORKER_TEST_WRITE_BUFFER_BYTES", 16 << 20))
+_WRITE_BUFFER_BYTES: Final = int(os.environ.get("WORKER_TEST_WRITE_BUFFER_BYTES") or 16 << 20)
 _MAX_OPEN_FILES: Final = 128
 
 
