@@ -20,6 +20,7 @@ from worker.engine.config import EngineConfig
 from worker.engine.engine import Engine
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import check_internals
+from worker.engine.open_files import require_open_files
 from worker.engine.state_dir import StateDirectory
 from worker.engine.watchdog import Watchdog
 from worker.errors import EXIT_OK
@@ -45,6 +46,7 @@ def run_worker(settings: Settings) -> int:
     """
     logs.configure(settings)
     check_internals()
+    require_open_files(settings.partitions)
     code = uvloop.run(_run(settings))
     _leave_threads_behind(code)
     return code

@@ -179,7 +179,7 @@ class _Work:
                 f"{self._batch.last_offset}: the stored row of a session among them cannot be read: {problem}",
                 "run the version of the worker that wrote the changelog, or a newer one; if no worker wrote that row, "
                 "restore the changelog topic from a backup",
-            ) from problem
+            ) from None
 
     def _fit(self, key: bytes, value: bytes, headers: enriched.Headers, changed: bytes) -> bool:
         """Whether the topics take the enriched record and the row: a transaction with a record that is too large

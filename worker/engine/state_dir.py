@@ -107,6 +107,8 @@ class StateDirectory:
             ) from error
         try:
             cls._lock(path, lock_fd)
+            os.truncate(lock_fd, 0)
+            os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
             owner = read_owner(path)
             if owner is not None:
                 check_owner(path, owner, app_id, cluster_id)
@@ -114,6 +116,9 @@ class StateDirectory:
             chosen = instance_id or kept
             if owner is None or chosen != owner.instance_id:
                 _write_marker(path, Owner(_FORMAT, app_id, cluster_id, chosen))
+        except OSError as error:
+            os.close(lock_fd)
+            raise _unwritable(path, error) from error
         except BaseException:
             os.close(lock_fd)
             raise
@@ -129,8 +134,6 @@ class StateDirectory:
                 f"{path} is in use by another worker (process {pid or 'unknown'})",
                 "stop that worker, or give this one its own WORKER_STATE_DIR",
             ) from None
-        os.truncate(lock_fd, 0)
-        os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
 
     def close(self) -> None:
         os.close(self._lock_fd)
@@ -142,6 +145,8 @@ def _write_marker(path: Path, owner: Owner) -> None:
         draft.write_bytes(msgspec.json.encode(owner) + b"\n")
         draft.replace(path / MARKER)
     except OSError as error:
-        raise StateDirectoryError(
-            f"{path} cannot be written: {error.strerror}", "free disk space or correct the rights"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StateDirectoryError:
+    return StateDirectoryError(f"{path} cannot be written: {error.strerror}", "free disk space or correct the rights")
