@@ -35,7 +35,6 @@ class WorkerProcess:
 
     def start(self) -> WorkerProcess:
         assert not self.running, f"{self.name} is already running"
-        self.expected_up = True
         self._said_before = len(self.output())
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         with self.log.open("ab") as log:
@@ -49,6 +48,7 @@ class WorkerProcess:
                 start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 # a killed test run leaves no worker
             )
+        self.expected_up = True  # not before: somebody may be waiting, and sees it down
         return self
 
     @property

@@ -17,6 +17,8 @@ MODULES: Final = (
     "rolling",
     "skew",
     "fleets",
+    "state",
+    "changelogs",
     "brokers",
     "outages",
     "network",

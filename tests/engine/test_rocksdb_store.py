@@ -197,8 +197,8 @@ def test_a_restore_in_pieces_ends_at_the_same_rows_and_position(tmp_path: Path) 
     store.close()
     again, _ = open_rocksdb(tmp_path / "0")
     assert (again.get(key(1)), again.get(key(2))) == (None, b"b")
-    assert again.position == Position("updates", 9)
-    assert (again.checkpoint.changelog_id, again.checkpoint.changelog_offset) == ("changelog", 5)
+    found = (again.position, again.checkpoint.changelog_id, again.checkpoint.changelog_offset)
+    assert found == (Position("updates", 9), "changelog", 5)
     again.begin("another")
     assert again.get(key(2)) is None
     assert again.position is None
