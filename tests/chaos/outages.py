@@ -39,7 +39,7 @@ def away_under_load(run: Run) -> None:
     """The broker is away in the middle of work, in the long form for longer than a transaction may take."""
     run.pipeline.create_topics()
     worker = run.pipeline.prepared(**JSON)
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=500):
         worker.start()
         run.wait_progress(500)
         ways = (("hangs", 8),) if not run.long else (("hangs", 20), ("stopped", 10), ("hangs", 50), ("stopped", 40))

@@ -151,7 +151,7 @@ def partitions_added(run: Run) -> None:
 def frozen(run: Run) -> None:
     """A worker freezes in a transaction until the broker aborts it: woken, it ends, and the next start goes on."""
     run.pipeline.create_topics()
-    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=2)
+    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=5)
     worker.may_fail = True
     with run.traffic(per_second=1_000):
         for step in ("5",) if not run.long else ("3", "4", "4b", "5", "5b", "6") * 2:
@@ -163,7 +163,7 @@ def frozen(run: Run) -> None:
                 assert _open_records(run), "it froze outside of a transaction"
             # The broker looks once a second for what to abort.
             run.pipeline.wait_until(lambda: not _open_records(run), "the broker aborts it", 30)
-            time.sleep(2.5)  # a transaction without records: nothing shows its end
+            time.sleep(6)  # a transaction without records: nothing shows its end
             run.injected("frozen in a transaction")
             worker.sigcont()
             if step in ("4b", "5", "5b"):
