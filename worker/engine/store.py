@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -160,7 +161,8 @@ class RocksDBStore:
 
     def begin(self, changelog_id: str) -> None:
         if self.checkpoint.changelog_offset:
-            self._db.close()
+            with suppress(Exception):  # whatever it could not write: it is deleted
+                self._db.close()
             discard(self._directory)
             self._open()
         self.position, self.checkpoint = None, Checkpoint.beginning(changelog_id)
@@ -206,10 +208,9 @@ class RocksDBStore:
     def close(self) -> None:
         try:
             self._db.flush()
+            self._db.close()
         except Exception as error:
             raise self._failed(error, "written") from error
-        finally:
-            self._db.close()
 
     def _failed(self, error: Exception, what: str) -> WorkerError:
         """Names what RocksDB could not do, and sees to it that the next start does not meet it again."""
