@@ -10,7 +10,8 @@ from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
 
-DEFAULT_SESSION_TIMEOUT: Final[Any] = {"session_timeout_seconds": 10, "log_format": "json"}
+PATIENT: Final[Any] = {"session_timeout_seconds": 30, "log_format": "json"}
+"""Longer than a start takes on the busiest machine: past the session timeout a rebalance would be right."""
 
 
 def restart(run: Run, commits: Commits, worker: WorkerProcess, how: str) -> None:
@@ -32,7 +33,7 @@ def roll(run: Run, names: tuple[str, ...], restarts: int) -> None:
     """Restarts the workers in turn, under load; the others may not see a rebalance."""
     run.pipeline.create_topics()
     with run.traffic(per_second=800, waiting=WAITING), Commits(run.pipeline) as commits:
-        workers = [run.pipeline.worker(name, **DEFAULT_SESSION_TIMEOUT) for name in names]
+        workers = [run.pipeline.worker(name, **PATIENT) for name in names]
         wait_shared(run, workers, [4] if len(workers) == 1 else [2, 2])
         for turn in range(restarts):
             run.wait_progress(run.rng.randint(100, 800))
