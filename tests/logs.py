@@ -174,6 +174,7 @@ _A_BROKER_IS_COMING = (
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._UNKNOWN_PARTITION,
     KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
     -137,  # _DESTROY_BROKER, which confluent-kafka does not name: it was asked while it died
 )
 
