@@ -63,9 +63,9 @@ def zombie_after(run: Run, stand_still: Callable[[WorkerProcess], None], steps: 
         with run.traffic(per_second=800, waiting=WAITING):
             if steps:
                 start_armed(zombie, f"{steps[turn % len(steps)]}:{run.rng.randint(20, 60)}:stop")
-            elif not zombie.running:
+            else:
                 zombie.start()
-            run.wait_progress(500)
+                run.wait_progress(500)
             stand_still(zombie)
             zombie.expected_up = False
             arm(zombie, None)
