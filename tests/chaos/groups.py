@@ -150,7 +150,7 @@ def supervised_twins(run: Run) -> None:
         for fleet in fleets:
             fleet.start()
             fleet.expected_up, fleet.may_fail = False, True
-        run.pipeline.wait_until(lambda: not all(fleet.running for fleet in fleets), "one of them gives up", 180)
+        run.pipeline.wait_until(lambda: not all(fleet.running for fleet in fleets), "one of them gives up", 300)
         (gone,) = [fleet for fleet in fleets if not fleet.running]
         assert gone.wait_exit(1) == Fenced.exit_code
         assert gone.logged("supervisor_gives_up"), gone.tail()

@@ -105,3 +105,16 @@ def test_a_process_that_has_crashed_for_years_is_still_restarted() -> None:
     decision = POLICY.after(History(100_000, (0.0,) * 5), Ended(70, 990.0, 1_000.0))
     assert isinstance(decision, Restart)
     assert decision.delay_seconds == 30
+
+
+def test_two_workers_that_fence_each_other_however_slowly_do_not_go_on_for_ever() -> None:
+    decisions = lives(*[(25.0, errors.Fenced.exit_code)] * 20)
+    assert len(decisions) == POLICY.fenced_in_a_row
+    last = decisions[-1]
+    assert isinstance(last, GiveUp)
+    assert last.exit_code == errors.Fenced.exit_code
+    assert "WORKER_INSTANCE_ID" in last.remedy
+
+
+def test_a_zombie_now_and_then_is_restarted_for_ever() -> None:
+    assert all(isinstance(decision, Restart) for decision in lives(*[(100.0, errors.Fenced.exit_code)] * 20))

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-from worker.errors import BrokerUnreachable, EngineFailure
+from worker.errors import BrokerUnreachable, EngineFailure, Fenced
 
 HOPELESS_CODES: Final = range(2, 10)
 """Exit codes of a worker that meet the same obstacle until somebody acts: see worker/errors.py."""
@@ -78,6 +78,8 @@ class RestartPolicy:
     good_run_seconds: float = 60.0
     loop_crashes: int = 5
     loop_seconds: float = 60.0
+    fenced_in_a_row: int = 8
+    """Two workers that are taken for one another fence each other at every restart, however slowly they start."""
 
     def after(self, history: History, ended: Ended) -> Restart | GiveUp:
         """What to do about a process with this history that ended unasked, whatever its code.
@@ -103,6 +105,14 @@ class RestartPolicy:
                 f"the last time it {ended.how}",
                 "read what it logged before each end: restarts alone do not help. Once the cause is gone start again: "
                 "it continues where the last transaction ended",
+            )
+        if ended.code == Fenced.exit_code and crashes.in_a_row >= self.fenced_in_a_row:
+            return GiveUp(
+                ended.exit_code,
+                f"crashed {crashes.in_a_row} times without a good run in between, the last time another worker had "
+                "taken its place",
+                "look for two workers with one WORKER_INSTANCE_ID, or pauses longer than "
+                "WORKER_SESSION_TIMEOUT_SECONDS",
             )
         # The exponent is bounded before the power: 2.0**1024 is an OverflowError.
         delay = self.shortest_delay_seconds * 2.0 ** min(crashes.in_a_row - 1, 64)
