@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from worker import logs
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +65,21 @@ def test_json_is_one_object_per_line_with_the_same_keys_for_every_logger_and_rep
     assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines)
     assert (lines[0]["partition"], lines[0]["path"]) == (3, "/x")
     assert lines[4]["exception"][0]["exc_type"] == "ZeroDivisionError"
+
+
+def test_a_retry_is_told_of_when_it_goes_on_for_longer_than_usual() -> None:
+    retries = logs._HarmlessRetries()
+
+    def told(second: float, error: str) -> bool:
+        record = logging.makeLogRecord(
+            {"msg": "on %s, retrying. Error: %s", "args": ("t[0]", error), "created": second}
+        )
+        record.levelno = logging.WARNING
+        return retries.filter(record)
+
+    assert [told(second / 2, "NotEnoughReplicas") for second in range(10)] == [False] * 7 + [True] * 3
+    assert not told(5.0, "NotLeader")
+    assert not told(60.0, "NotEnoughReplicas"), "another one, long after"
 
 
 @pytest.mark.usefixtures("no_settings")

@@ -49,6 +49,8 @@ class ClusterWatch:
         self._topic_ids: dict[str, bytes] = {}
         self._rounds_of: dict[str, int] = {}
         self._offline_told: list[str] = []
+        self.rounds = 0
+        """How often it has asked."""
 
     @property
     def away_seconds(self) -> float:
@@ -61,6 +63,7 @@ class ClusterWatch:
     async def watching(self) -> AsyncIterator[None]:
         """Watches while the block runs."""
         task = asyncio.create_task(self._watch(), name="cluster-watch")
+        task.add_done_callback(_tell_failure)
         try:
             yield
         finally:
@@ -83,6 +86,7 @@ class ClusterWatch:
             while True:
                 started = time.monotonic()
                 await self._round(client)
+                self.rounds += 1
                 await asyncio.sleep(max(0.0, started + ROUND_SECONDS - time.monotonic()))
         finally:
             await client.close()
@@ -210,3 +214,9 @@ class ClusterWatch:
             f"{env_name('app_id')}, with {env_name('partitions')} as wanted; the records in the added partitions are "
             "not processed.",
         )
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """Without the watch the worker works as well, and only says less: no reason to end it."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("cluster_watch_ended", exc_info=task.exception())
