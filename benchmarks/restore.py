@@ -30,7 +30,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.process import CONTENDERS, Contender, peak_megabytes, running
+from benchmarks.process import CONTENDERS, Contender, cpu_seconds, peak_megabytes, running
 from benchmarks.rules import fold, plain_events
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.position import POSITION_KEY, Position, encode_position
@@ -53,6 +53,8 @@ class Start:
     ready_seconds: float
     restore_seconds: float
     restored_records: int
+    cpu_seconds: float
+    """Of the whole process up to ready: what a shared machine does not distort."""
     peak_megabytes: float
 
 
@@ -81,8 +83,8 @@ def main() -> None:
                 done = start(contender, environment, work / f"{name}-{number}.log".replace(", ", "-"))
                 starts[name].append(done)
                 console.print(
-                    f"  {name}: ready {done.ready_seconds:.2f} s, restore {done.restore_seconds:.2f} s of "
-                    f"{done.restored_records:,} records, load {os.getloadavg()[0]:.1f}"
+                    f"  {name}: ready {done.ready_seconds:.2f} s, restore {done.restore_seconds:.2f} s, "
+                    f"CPU {done.cpu_seconds:.2f} s, {done.restored_records:,} records, load {os.getloadavg()[0]:.1f}"
                 )
     console.print(_table(starts, options.sessions))
 
@@ -132,10 +134,10 @@ def start(contender: Contender, environment: dict[str, str], log: Path) -> Start
         restored = _event(log, "restored", process)
         _event(log, "ready", process)
         ready = time.perf_counter() - started
-        peak = peak_megabytes(process.pid)
+        cpu, peak = cpu_seconds(process.pid), peak_megabytes(process.pid)
         process.terminate()
         process.wait(DEADLINE_SECONDS)
-    return Start(ready, restored["seconds"], restored["changelog_records"], peak)
+    return Start(ready, restored["seconds"], restored["changelog_records"], cpu, peak)
 
 
 def _event(log: Path, name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -151,7 +153,14 @@ def _event(log: Path, name: str, process: subprocess.Popen[bytes]) -> dict[str, 
 def _table(starts: dict[str, list[Start]], sessions: int) -> Table:
     table = Table(title=f"{sessions:,} sessions, 4 partitions; medians of the rounds")
     table.add_column("")
-    for column in ("ready s", "restore s", f"× Kafka Streams' {KAFKA_STREAMS_SECONDS} s", "records", "peak MB"):
+    for column in (
+        "ready s",
+        "restore s",
+        f"× Kafka Streams' {KAFKA_STREAMS_SECONDS} s",
+        "CPU s",
+        "records",
+        "peak MB",
+    ):
         table.add_column(column, justify="right")
     for name, measured in starts.items():
         restore = statistics.median(each.restore_seconds for each in measured)
@@ -160,6 +169,7 @@ def _table(starts: dict[str, list[Start]], sessions: int) -> Table:
             f"{statistics.median(each.ready_seconds for each in measured):.2f}",
             f"{restore:.2f}",
             f"{restore / KAFKA_STREAMS_SECONDS:.2f}",
+            f"{statistics.median(each.cpu_seconds for each in measured):.2f}",
             f"{measured[0].restored_records:,}",
             f"{statistics.median(each.peak_megabytes for each in measured):.0f}",
         )
