@@ -196,8 +196,8 @@ def read_topic(
 ) -> ByPartition:
     """All records of `topic` up to its high watermarks, as `isolation` shows them.
 
-    A transaction left open hides the records behind it; after `patience_seconds` that is a TimeoutError,
-    because a healed worker leaves none.
+    A transaction left open hides the records behind it; when nothing comes for `patience_seconds` that is a
+    TimeoutError, because a healed worker leaves none.
     """
     consumer = _reader(bootstrap, isolation)
     try:
@@ -214,6 +214,7 @@ def read_topic(
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{topic}: not readable up to {open_ends}; is a transaction still open?")
             for message in consumer.consume(20_000, timeout=0.2):
+                deadline = time.monotonic() + patience_seconds
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
