@@ -6,9 +6,10 @@ import time
 from typing import Final
 
 from tests.broker.pipeline import Pipeline
-from tests.logs import admin_of
+from tests.logs import admin_of, from_coordinator
 from worker.kafka.embedded import EmbeddedKafka
 
+GROUPS: Final = "__consumer_offsets"
 TRANSACTIONS: Final = "__transaction_state"
 IN_SYNC_SECONDS: Final = 60
 POLL_SECONDS: Final = 0.1
@@ -23,15 +24,19 @@ class Cluster:
         self._admin = admin_of(kafka.bootstrap_servers)
 
     def group_coordinator(self) -> int:
-        """The node that holds the app's consumer group."""
-        coordinator: int = self._pipeline.group().coordinator.id
-        return coordinator
+        """The node that holds the app's consumer group. Not asked of the group: a client that knows one which died
+        goes on asking it."""
+        return self._leader(GROUPS, self._pipeline.app_id)
 
     def transaction_coordinator(self, partition: int) -> int:
         """The node that holds the transactions of this source partition."""
         transactional_id = f"{self._pipeline.app_id}-{self._pipeline.names.updates}-{partition}"
-        topic = self._admin.list_topics(TRANSACTIONS, timeout=20).topics[TRANSACTIONS]
-        return topic.partitions[abs(java_hash(transactional_id)) % len(topic.partitions)].leader
+        return self._leader(TRANSACTIONS, transactional_id)
+
+    def _leader(self, topic: str, name: str) -> int:
+        """Of the partition of this topic that keeps what is so called."""
+        partitions = from_coordinator(lambda: self._admin.list_topics(topic, timeout=5)).topics[topic].partitions
+        return partitions[abs(java_hash(name)) % len(partitions)].leader
 
     def start(self, node: int, *, wait_in_sync: bool) -> None:
         """Starts a node that was killed or stopped, and waits until it serves or has caught up."""
