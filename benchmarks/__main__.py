@@ -38,18 +38,18 @@ def main() -> None:
         console.print(f"logs in {work}; preloading {options.sessions:,} sessions …")
         drains: dict[str, list[Drain]] = {c.name: [] for c in CONTENDERS}
         latencies: dict[tuple[str, int], Latency] = {}
-        full, environment = _settings(kafka.bootstrap_servers, work, UPDATES)
+        full, environment = settings_of_run(kafka.bootstrap_servers, work, UPDATES)
         events = asyncio.run(_preload(full, options.sessions))
         for round_number in range(options.rounds):
             for contender in CONTENDERS:
-                settings, environment = _settings(kafka.bootstrap_servers, work, UPDATES)
+                settings, environment = settings_of_run(kafka.bootstrap_servers, work, UPDATES)
                 asyncio.run(topics.create(settings))
                 drains[contender.name].append(drain(contender, settings, environment, work / "drain.log"))
                 rate = drains[contender.name][-1].events_per_second
                 console.print(f"  drain, round {round_number + 1}: {contender.name} {rate:,.0f} events/s")
         for contender in CONTENDERS:
             for rate in RATES:
-                settings, environment = _settings(kafka.bootstrap_servers, work, None)
+                settings, environment = settings_of_run(kafka.bootstrap_servers, work, None)
                 asyncio.run(topics.create(settings))
                 log = work / "latency.log"
                 latencies[contender.name, rate] = latency(contender, settings, environment, rate, options.seconds, log)
@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _settings(bootstrap_servers: str, work: Path, updates: str | None) -> tuple[Settings, dict[str, str]]:
+def settings_of_run(bootstrap_servers: str, work: Path, updates: str | None) -> tuple[Settings, dict[str, str]]:
     """Settings of a run with an app id, outputs and a state directory of its own."""
     run = f"bench{next(_run_numbers)}"
     environment = {

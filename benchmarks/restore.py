@@ -32,7 +32,6 @@ from rich.table import Table
 
 from benchmarks.process import CONTENDERS, Contender, cpu_seconds, peak_megabytes, running
 from benchmarks.rules import fold, plain_events
-from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.position import POSITION_KEY, Position, encode_position
 from worker.kafka import topics
 from worker.kafka.embedded import EmbeddedKafka
@@ -119,8 +118,7 @@ def write_changelog(settings: Settings, sessions: int) -> float:
 
 def rows(sessions: int) -> Iterator[tuple[bytes, bytes]]:
     """Key and row of each session: the rows of a thousand new ones, each session under its own id."""
-    handler = SessionsHandler(SessionsConfig())
-    stored = fold(handler, list(plain_events(5_000))[:1_000]).items()
+    stored = fold(list(plain_events(5_000))[:1_000]).items()
     samples = [row.decode(value) for key, value in stored if not key.startswith(b"\xff")]
     for number, sample in enumerate(islice(cycle(samples), sessions)):
         name = f"order-{number:07d}"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from tests.partition import LonePartition
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.batch import Batch
 from worker.load.generator import generate
@@ -66,16 +67,13 @@ def mixed_events(count: int) -> Iterator[SourceEvent]:
         yield SourceEvent(offset, event.timestamp_ms, event.key, event.value, event.headers)
 
 
-def fold(handler: SessionsHandler, events: Sequence[SourceEvent]) -> dict[bytes, bytes]:
-    """The rows after all events, in batches, applied after each as the engine does."""
-    rows: dict[bytes, bytes] = {}
+def fold(events: Sequence[SourceEvent]) -> dict[bytes, bytes]:
+    """The rows after all events, in batches, every claim answered after each."""
+    partition = LonePartition(SessionsConfig(), "updates", 0)
     for start in range(0, len(events), BATCH_RECORDS):
         records = events[start : start + BATCH_RECORDS]
-        effects = handler(Batch("updates", 0, records[0].offset, records), rows)
-        for key, out in effects.rows.items():
-            assert out.value is not None
-            rows[key] = out.value
-    return rows
+        partition.take(records[0].offset, records)
+    return partition.rows
 
 
 def decide(
@@ -87,11 +85,7 @@ def decide(
         if isinstance(update, Update):
             stored = rows.get(update.integration_id.encode())
             session = None if stored is None else row.decode(stored)
-            yield session, update, apply(session, update, LIMITS, nobody)
-
-
-def nobody(profile_id: str) -> None:
-    """The owner of a claim that is never asked twice."""
+            yield session, update, apply(session, update, LIMITS)
 
 
 def spend(results: Iterable[object]) -> None:
@@ -114,7 +108,7 @@ def report(name: str, events: Sequence[SourceEvent]) -> None:
     """Prints the stages of one input: its last batch, upon the rows of all before."""
     handler = SessionsHandler(SessionsConfig())
     before, last = events[:-BATCH_RECORDS], events[-BATCH_RECORDS:]
-    rows = fold(handler, before)
+    rows = fold(before)
     batch = Batch("updates", 0, last[0].offset, last)
     asked = list(decide(last, rows))
     accepted = [(outcome, update) for _, update, outcome in asked if isinstance(outcome, Accepted)]
@@ -125,7 +119,7 @@ def report(name: str, events: Sequence[SourceEvent]) -> None:
         "the handler as a whole": lambda: handler(batch, rows),
         "  decode the value": lambda: spend(decode(event.value, event.key, event.timestamp) for event in last),
         "  decode the row": lambda: spend(row.decode(one) for one in written),
-        "  apply the rules": lambda: spend(apply(session, update, LIMITS, nobody) for session, update, _ in asked),
+        "  apply the rules": lambda: spend(apply(session, update, LIMITS) for session, update, _ in asked),
         "  encode the enriched session": lambda: spend(enriched.encode(o.type, o.session, up) for o, up in accepted),
         "  build its headers": lambda: spend(enriched.headers(o.type, o.session, up, ()) for o, up in accepted),
         "  encode the row": lambda: spend(row.encode(outcome.session) for outcome, _ in accepted),

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
 
 from worker.kafka.embedded import EmbeddedKafka
+
+# How long an example takes says nothing on a machine that others use too.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 BOOTSTRAP_VARIABLE = "WORKER_TEST_BOOTSTRAP_SERVERS"
 

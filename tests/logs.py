@@ -48,6 +48,9 @@ class TopicNames(NamedTuple):
     dead_letters: str
     ledger: str
     changelog: str
+    profiles: str
+    claims: str
+    answers: str
 
     @classmethod
     def of(cls, app_id: str) -> TopicNames:
@@ -58,12 +61,16 @@ class TopicNames(NamedTuple):
             f"{app_id}.dead-letters",
             f"{app_id}.ledger",
             f"{app_id}-sessions-changelog",
+            f"{app_id}-profiles-changelog",
+            f"{app_id}-profile-claims",
+            f"{app_id}-profile-answers",
         )
 
 
 @dataclass
 class Logs:
-    """Input I, output O, dead letters D, changelog C, ledger L, committed offsets K (engine page, section 6).
+    """Input I, output O, dead letters D, changelog C, ledger L, committed offsets K (engine page, section 6), and the
+    profiles' part: claims, answers, changelog of profiles, committed offsets of the claims.
 
     `starts` holds the offset each partition's work began at, when that is not 0. `stores` holds the rows
     of a stopped worker's local store per partition, `worker_logs` what the workers wrote, where asked.
@@ -76,8 +83,13 @@ class Logs:
     changelog: ByPartition
     ledger: ByPartition
     committed: dict[int, int]
+    claims: ByPartition = field(default_factory=dict)
+    answers: ByPartition = field(default_factory=dict)
+    profiles: ByPartition = field(default_factory=dict)
+    committed_claims: dict[int, int] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
     stores: list[Mapping[int, Mapping[bytes, bytes]]] = field(default_factory=list)
+    profile_stores: list[Mapping[int, Mapping[bytes, bytes]]] = field(default_factory=list)
     worker_logs: list[str] = field(default_factory=list)
 
 
@@ -91,6 +103,10 @@ def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
         changelog=read_topic(bootstrap, names.changelog),
         ledger=read_topic(bootstrap, names.ledger),
         committed=committed_offsets(bootstrap, group, names.updates),
+        claims=read_topic(bootstrap, names.claims),
+        answers=read_topic(bootstrap, names.answers),
+        profiles=read_topic(bootstrap, names.profiles),
+        committed_claims=committed_offsets(bootstrap, group, names.claims),
     )
 
 
@@ -270,9 +286,9 @@ def ordered(log: Mapping[int, Sequence[Record]]) -> list[Record]:
     return [record for partition in sorted(log) for record in log[partition]]
 
 
-def read_stores(state_dir: Path) -> dict[int, dict[bytes, bytes]]:
+def read_stores(state_dir: Path, table: str = "sessions") -> dict[int, dict[bytes, bytes]]:
     """The rows of every partition a stopped worker keeps in RocksDB, read without the worker's code."""
-    stores = {int(path.name): _read_rocksdb(path) for path in (state_dir / "sessions").iterdir()}
+    stores = {int(path.name): _read_rocksdb(path) for path in (state_dir / table).iterdir()}
     assert stores, f"{state_dir} holds no store"
     return stores
 

@@ -6,8 +6,11 @@ views of the worker's handler: a fault of those cannot hide in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
+from tests.claims import Claim
 from tests.logs import Headers, Record
 from tests.oracle import Fold, Step
 from tests.schemas import judge as schemas
@@ -16,12 +19,13 @@ from worker import __version__
 from worker.engine.position import decode_position
 from worker.session.apply import Accepted, Duplicate, Unchanged, apply
 from worker.session.model import Limits, Session
+from worker.session.pending import HeldOutput
+from worker.session.profile import Profile
 from worker.session.rejections import Rejected
 from worker.settings import Settings
-from worker.wire import dead_letter, enriched, row, update
+from worker.wire import dead_letter, enriched, profile_row, row, update
 from worker.wire.update import key_spoken_of
 
-CLAIM_PREFIX = b"\xff\x01claim/"
 SLACK_BYTES = 512
 """Contract: a record or row is too large when key, value, headers and this are over `max_record_bytes`."""
 
@@ -46,11 +50,30 @@ class WorkerRules:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def fold(self, topic: str, partition: int) -> Fold:
-        return PartitionFold(self._settings, topic, partition)
+    def fold(self, topic: str, partition: int, owners: Mapping[str, str]) -> Fold:
+        return PartitionFold(self._settings, topic, partition, owners)
 
     def source_position(self, value: bytes) -> int:
         return decode_position(value).offset
+
+    def settle(self, row_value: bytes, first_session: bool) -> tuple[bytes, list[tuple[int, Written, Written]]]:
+        try:
+            session, pending = row.decode_with_pending(row_value)
+        except row.UnreadableRow:
+            return row_value, []
+        if pending is None:
+            return row_value, []
+        held = [
+            (output.revision, _complete(session, output, True), _complete(session, output, False))
+            for output in pending.held
+        ]
+        return row.encode(replace(session, first_session=first_session)), held
+
+    def first_session(self, row_value: bytes) -> bool:
+        return row.decode(row_value).first_session
+
+    def profile_row(self, owner: str, sessions: Sequence[str], is_cut: bool) -> bytes:
+        return profile_row.encode(Profile(owner, list(sessions), is_cut))
 
     def check_schema(self, kind: str, record: Record) -> str | None:
         try:
@@ -66,13 +89,13 @@ class WorkerRules:
 
 
 class PartitionFold:
-    """One partition's sessions and claims, as the input so far made them."""
+    """One partition's sessions, as the input so far made them, with the owners that the claim log says."""
 
-    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
+    def __init__(self, settings: Settings, topic: str, partition: int, owners: Mapping[str, str]) -> None:
         self._settings, self._limits = settings, limits_of(settings)
         self._topic, self._partition = topic, partition
         self._sessions: dict[str, Session] = {}
-        self._owners: dict[str, str] = {}
+        self._owners = owners
         self._rows: dict[bytes, tuple[bytes, int]] = {}
 
     @property
@@ -88,7 +111,7 @@ class PartitionFold:
             stored = None if spoken_of is None else self._sessions.get(spoken_of.decode(errors="replace"))
             return self._refused(record, read, stored, 0)
         stored = self._sessions.get(read.integration_id)
-        outcome = apply(stored, read, self._limits, self._owners.get)
+        outcome = apply(stored, read, self._limits)
         match outcome:
             case Rejected():
                 return self._refused(record, outcome, stored, read.ignored_fields)
@@ -101,21 +124,27 @@ class PartitionFold:
                     self._store(session, record.timestamp)
                 return Step("unchanged", ignored_fields=read.ignored_fields)
             case Accepted(session, event_type, _, claims):
+                if claims is not None:
+                    session = replace(session, first_session=self._owners.get(claims) == session.integration_id)
                 output = Written(
                     _key(session),
                     enriched.encode(event_type, session, read, self._settings.output_case),
                     tuple(enriched.headers(event_type, session, read, record.headers)),
                     record.timestamp,
                 )
-                if not self._fits(_key(session), output.value or b"", output.headers) or not self._fits(
+                # Counted as "false", the longer one: whether an update fits must not depend on when an answer came.
+                size = (output.value or b"") + b" " * session.first_session
+                if not self._fits(_key(session), size, output.headers) or not self._fits(
                     _key(session), row.encode(session)
                 ):
                     return self._refused(record, self._too_large(), stored, read.ignored_fields)
                 self._store(session, record.timestamp)
-                if claims is not None:
-                    self._owners[claims] = session.integration_id
-                    self._rows[CLAIM_PREFIX + claims.encode()] = (session.integration_id.encode(), record.timestamp)
-                return Step("accepted", output=output, ignored_fields=read.ignored_fields)
+                claim = (
+                    None
+                    if claims is None
+                    else Claim(claims, session.integration_id, session.revision, record.timestamp)
+                )
+                return Step("accepted", output=output, ignored_fields=read.ignored_fields, claim=claim)
 
     def _store(self, session: Session, timestamp: int) -> None:
         self._sessions[session.integration_id] = session
@@ -143,6 +172,11 @@ class PartitionFold:
         )
         letter = Written(record.key, record.value, tuple(headers), record.timestamp)
         return Step("rejected", rejected.code, dead_letter=letter, ignored_fields=ignored_fields)
+
+
+def _complete(session: Session, output: HeldOutput, first_session: bool) -> Written:
+    value = output.value(first_session=first_session)
+    return Written(_key(session), value, tuple(output.headers), output.timestamp_ms)
 
 
 def _key(session: Session) -> bytes:

@@ -5,12 +5,16 @@ the worker left behind against that, rule by rule:
 
 S1  each input offset below K is in exactly one ledger range; ranges are contiguous; counts are the model's
 S2  the changelog, compacted, is the model's rows plus one position record per partition; so are local stores
-S3  the output is the model's, byte for byte, headers and timestamps included, in order, revisions 1..n
+S3  the output is, key by key, the model's, byte for byte, headers and timestamps included, in order, revisions 1..n
 S4  no illegal transition in the output (judged by the table here, not by the worker's rules)
 S5  the dead letters are exactly the rejected records, untouched, with the right reason and source
 S6  totals equal an exact Decimal sum over the record's own items and costs
 S7  nothing committed is left to read (lag 0)
 S8  no unhandled exception in the workers' logs
+S10 claims, answers and profiles are what the sessions' bindings lead to (tests/claims.py); their order in the claim
+    log is the truth that first_session in the model comes from
+
+Outputs that wait for an answer count as there when they lie in a session's row, and as lag (S7).
 
 `judge` is pure: it takes logs, whoever read them. `Verdict.require_clean` raises with the first differing
 record. (S9, what a restarted worker serves, needs its HTTP interface and is judged there.)
@@ -23,13 +27,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from tests.claims import Claim, judge_claims, owners_in
 from tests.logs import Logs, Record
 from tests.verdict import Verdict, Written, difference, shown
 
+HELD_KEY = b"\xff\x01held-bytes"
+"""Reserved row key under which a partition counts what waits in its sessions; there while something does."""
+
 POSITION_KEY = b"\xff\x00position"
 """Reserved changelog key under which every transaction stores the next source offset."""
+
+
+_AnyRecord = TypeVar("_AnyRecord", Written, Record)
 
 
 class Step(NamedTuple):
@@ -40,6 +51,7 @@ class Step(NamedTuple):
     output: Written | None = None
     dead_letter: Written | None = None
     ignored_fields: int = 0
+    claim: Claim | None = None
 
 
 class Fold(Protocol):
@@ -51,11 +63,23 @@ class Fold(Protocol):
 
 
 class Rules(Protocol):
-    """All the judge knows of the worker: the model, and the two formats only the worker can read."""
+    """All the judge knows of the worker: the model, and the formats only the worker can read."""
 
-    def fold(self, topic: str, partition: int) -> Fold: ...
+    def fold(self, topic: str, partition: int, owners: Mapping[str, str]) -> Fold:
+        """`owners`: profile_id → integration_id of the session that owns its claim."""
+
     def source_position(self, value: bytes) -> int:
         """The next source offset a position record holds."""
+
+    def settle(self, row_value: bytes, first_session: bool) -> tuple[bytes, list[tuple[int, Written, Written]]]:
+        """A session's row as if nothing in it waited, and had this value of first_session; and what waits in it:
+        (revision, output with true, output with false)."""
+
+    def first_session(self, row_value: bytes) -> bool:
+        """Of a session's row."""
+
+    def profile_row(self, owner: str, sessions: Sequence[str], is_cut: bool) -> bytes:
+        """The row of a profile with this owner and these sessions."""
 
     def check_schema(self, kind: str, record: Record) -> str | None:
         """What `record` of `kind` (enriched, dead_letter, ledger) breaks in its schema, if anything."""
@@ -65,8 +89,13 @@ def judge(logs: Logs, rules: Rules) -> Verdict:
     """Hold everything in `logs` against the model. Pure: no broker, no clock."""
     verdict = Verdict()
     everything = (logs.input, logs.output, logs.dead_letters, logs.changelog, logs.ledger, logs.committed)
+    owners = owners_in(logs.claims)
+    claims: list[tuple[int, Claim]] = []
     for partition in sorted(set().union(*everything)):
-        _Partition(logs, rules, partition, verdict).judge()
+        judged = _Partition(logs, rules, partition, verdict, owners)
+        judged.judge()
+        claims += [(partition, step.claim) for step in judged.steps if step.claim is not None]
+    judge_claims(logs, claims, rules.profile_row, rules.source_position, verdict)
     for text in logs.worker_logs:
         _judge_worker_log(text, verdict)
     return verdict
@@ -75,14 +104,16 @@ def judge(logs: Logs, rules: Rules) -> Verdict:
 class _Partition:
     """The judgement of one partition, rule by rule."""
 
-    def __init__(self, logs: Logs, rules: Rules, partition: int, verdict: Verdict) -> None:
+    def __init__(self, logs: Logs, rules: Rules, partition: int, verdict: Verdict, owners: Mapping[str, str]) -> None:
         self.logs, self.rules, self.partition, self.verdict = logs, rules, partition, verdict
         self.start = logs.starts.get(partition, 0)
         self.reached = logs.committed.get(partition, self.start)
         records = [record for record in logs.input.get(partition, ()) if record.offset >= self.start]
         self.done = [record for record in records if record.offset < self.reached]
         self.waiting = records[len(self.done) :]
-        self.fold = rules.fold(logs.input_topic, partition)
+        self.enriched = 0
+        self.held: dict[tuple[bytes, int], tuple[Written, Written]] = {}
+        self.fold = rules.fold(logs.input_topic, partition, owners)
         self.steps = [self.fold.step(record) for record in self.done]
 
     def fault(self, rule: str, text: str) -> None:
@@ -105,8 +136,9 @@ class _Partition:
         output = self.logs.output.get(self.partition, ())
         verdict.outputs += len(output)
         expected = [step.output for step in self.steps if step.output is not None]
-        self._compare("S3", "output", expected, output, _session_revision)
-        self._judge_sequences(output)
+        found = [*output, *self._held_as_expected(expected)]
+        self._compare("S3", "output", _key_by_key(expected), _key_by_key(found), _session_revision)
+        self._judge_sequences(found)
         letters = self.logs.dead_letters.get(self.partition, ())
         verdict.dead_letters += len(letters)
         expected = [step.dead_letter for step in self.steps if step.dead_letter is not None]
@@ -142,6 +174,8 @@ class _Partition:
             index = _advance(self.done, index, last + 1)
             self._judge_range(where, told, entry, self.done[begin:index], self.steps[begin:index])
             position = last + 1
+        if self.enriched != len(self.logs.output.get(self.partition, ())):
+            self.fault("S1", f"the ledger counts {self.enriched} enriched records, others are there")
         if position != self.reached:
             missing = sum(position <= record.offset for record in self.done)
             self.verdict.lost += missing
@@ -157,9 +191,12 @@ class _Partition:
             "reasons": dict(Counter(step.code for step in steps if step.code is not None)),
             "ignored_fields": sum(step.ignored_fields for step in steps),
         }
+        self.enriched += told.get("enriched", 0)
         for name, value in expected.items():
             if told.get(name) != value:
                 self.fault("S1", f"{where}: {name} is {told.get(name)}, the model says {value}")
+        if not records and "answers" in told:
+            return  # a transaction of answers alone: an empty range
         if not records or records[-1].offset != told["last_offset"]:
             self.fault("S1", f"{where} does not end at a record of the input")
         elif entry.timestamp != records[-1].timestamp or entry.key is not None:
@@ -185,7 +222,36 @@ class _Partition:
             self.fault("S2", f"no position record in the changelog, committed is {self.reached}")
         rows = self.fold.rows
         self.verdict.rows += len(view)
+        self.held = self._settle(view)
+        if self.held:
+            self.fault("S7", f"{len(self.held)} outputs wait for an answer")
         self._compare_rows("changelog", rows, view)
+
+    def _settle(self, view: dict[bytes, tuple[bytes, int]]) -> dict[tuple[bytes, int], tuple[Written, Written]]:
+        """Brings rows with waiting outputs into the form of the model's. Returns those outputs, by key and revision,
+        each with either value of first_session."""
+        held: dict[tuple[bytes, int], tuple[Written, Written]] = {}
+        for key, (value, timestamp) in view.items():
+            expected = self.fold.rows.get(key)
+            if expected is None or expected[0] == value or key.startswith(b"\xff"):
+                continue
+            settled, waiting = self.rules.settle(value, self.rules.first_session(expected[0]))
+            view[key] = settled, timestamp
+            held.update({(key, revision): (yes, no) for revision, yes, no in waiting})
+        if (view.pop(HELD_KEY, None) is not None) != bool(held):
+            self.fault("S2", f"the record of how much is held does not fit {len(held)} outputs that wait")
+        return held
+
+    def _held_as_expected(self, expected: Sequence[Written]) -> list[Record]:
+        """The outputs that wait, behind all others, with whichever value of first_session is right if one is."""
+        if not self.held:
+            return []
+        wanted = set(expected)
+        records = []
+        for yes, no in self.held.values():
+            right = no if no in wanted else yes
+            records.append(Record(self.partition, 1 << 60, right.timestamp, right.key, right.value, right.headers))
+        return records
 
     def _judge_store(self, store: Mapping[bytes, bytes]) -> None:
         """A stopped worker's store holds the rows, and bookkeeping under the reserved prefix FF 00."""
@@ -193,7 +259,9 @@ class _Partition:
         if position is not None and (held := self.rules.source_position(position)) != self.reached:
             self.fault("S2", f"the store's position is {held}, committed is {self.reached}")
         rows = {key: value for key, (value, _) in self.fold.rows.items()}
-        self._compare_rows("store", rows, {k: v for k, v in store.items() if not k.startswith(b"\xff\x00")})
+        view = {key: (value, 0) for key, value in store.items() if not key.startswith(b"\xff\x00")}
+        self._settle(view)
+        self._compare_rows("store", rows, {key: value for key, (value, _) in view.items()})
 
     def _compare_rows(self, name: str, expected: Mapping[bytes, Any], found: Mapping[bytes, Any]) -> None:
         if expected == found:
@@ -350,6 +418,11 @@ def _judge_worker_log(text: str, verdict: Verdict) -> None:
             shown = "\n    ".join(lines[max(0, number - 3) : number + 25])
             verdict.fault("S8", None, f"unhandled exception in a worker's log, line {number + 1}:\n    {shown}")
             return
+
+
+def _key_by_key(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
+    """Together what has one key, in the order it has there: across keys the order is nobody's promise."""
+    return sorted(records, key=lambda record: record.key or b"")
 
 
 def _advance(records: Sequence[Record], index: int, offset: int) -> int:

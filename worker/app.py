@@ -14,9 +14,11 @@ import structlog
 import uvloop
 
 from worker import __version__, child_process, logs
+from worker.agents.profiles import ProfilesConfig, ProfilesHandler
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.app import BatchApp, create_app
-from worker.engine.config import EngineConfig
+from worker.engine.batch import BatchHandler
+from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.engine import Engine
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import check_internals
@@ -83,7 +85,7 @@ async def _run(settings: Settings) -> int:
     try:
         progress = Progress()
         config = engine_config(settings, directory)
-        engine = Engine(config, SessionsHandler(sessions_config(settings)), progress.record)
+        engine = Engine(config, handlers(settings), progress.record)
         app = create_app(engine, partitions=settings.partitions)
         logger.info(
             "worker_starting",
@@ -154,9 +156,20 @@ def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig
         app_id=settings.app_id,
         instance_id=directory.instance_id,
         client=connection.client_settings(settings),
-        source_topic=settings.topic_updates,
-        table_name="sessions",
-        output_topics=(settings.topic_enriched, settings.topic_dead_letters, settings.topic_ledger),
+        stages=(
+            StageConfig(
+                name="sessions",
+                source_topic=settings.topic_updates,
+                feedback_topic=settings.topic_answers,
+                output_topics=(
+                    settings.topic_enriched,
+                    settings.topic_dead_letters,
+                    settings.topic_ledger,
+                    settings.topic_claims,
+                ),
+            ),
+            StageConfig(name="profiles", source_topic=settings.topic_claims, output_topics=(settings.topic_answers,)),
+        ),
         store=settings.store,
         state_dir=directory.path,
         batch_max_records=settings.batch_max_records,
@@ -167,12 +180,22 @@ def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig
     )
 
 
+def handlers(settings: Settings) -> dict[str, BatchHandler]:
+    """What is done in each stage, by its name."""
+    return {
+        "sessions": SessionsHandler(sessions_config(settings)),
+        "profiles": ProfilesHandler(ProfilesConfig(settings.topic_answers)),
+    }
+
+
 def sessions_config(settings: Settings) -> SessionsConfig:
     """What the rules and the wire need of the settings."""
     return SessionsConfig(
         enriched_topic=settings.topic_enriched,
         dead_letters_topic=settings.topic_dead_letters,
         ledger_topic=settings.topic_ledger,
+        claims_topic=settings.topic_claims,
+        partitions=settings.partitions,
         limits=Limits(
             allow_negative_prices=settings.allow_negative_prices,
             cart_items=settings.max_cart_items,

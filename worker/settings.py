@@ -229,11 +229,30 @@ class Settings(BaseSettings):
         """The topic that holds the stored sessions: compacted, written in the same transactions as the outputs."""
         return f"{self.app_id}-sessions-changelog"
 
+    @property
+    def topic_profiles_changelog(self) -> str:
+        """The topic that holds which session owns each profile, compacted."""
+        return f"{self.app_id}-profiles-changelog"
+
+    @property
+    def topic_claims(self) -> str:
+        """From the sessions to the profiles: this session was bound to that profile. Its order decides who is first."""
+        return f"{self.app_id}-profile-claims"
+
+    @property
+    def topic_answers(self) -> str:
+        """Back from the profiles, to each session's own partition: who owns the profile."""
+        return f"{self.app_id}-profile-answers"
+
     def topic_names(self) -> dict[str, str]:
         """All topics by the setting they come from, the input first."""
         fields = ("topic_updates", "topic_enriched", "topic_dead_letters", "topic_ledger")
+        app = env_name("app_id")
         return {env_name(field): getattr(self, field) for field in fields} | {
-            f"the changelog of {env_name('app_id')}": self.topic_changelog
+            f"the changelog of {app}": self.topic_changelog,
+            f"the profiles of {app}": self.topic_profiles_changelog,
+            f"the claims of {app}": self.topic_claims,
+            f"the answers of {app}": self.topic_answers,
         }
 
     def addresses(self) -> list[tuple[str, int]]:

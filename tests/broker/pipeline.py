@@ -152,8 +152,7 @@ class Pipeline:
     def targets(self) -> dict[int, int]:
         """The offset each partition's group must reach: behind its last real record."""
         if self._targets is None:
-            log = read_topic(self.bootstrap, self.names.updates)
-            self._targets = {partition: records[-1].offset + 1 for partition, records in log.items() if records}
+            self._targets = self._ends(self.names.updates)
         return self._targets
 
     def remaining(self) -> int:
@@ -176,6 +175,23 @@ class Pipeline:
     def wait_drained(self, timeout_seconds: float = 90) -> None:
         self.targets()
         self.wait_until(lambda: self.remaining() == 0, f"lag 0 (targets {self.targets()})", timeout_seconds)
+        # Now the claims are all there; once they are read, so are the answers.
+        for topic in (self.names.claims, self.names.answers):
+            ends = self._ends(topic)
+            self.wait_until(
+                lambda topic=topic, ends=ends: self._are_read(topic, ends),  # type: ignore[misc]
+                f"{topic} is read",
+                timeout_seconds,
+            )
+
+    def _are_read(self, topic: str, ends: Mapping[int, int]) -> bool:
+        committed = committed_offsets(self.bootstrap, self.app_id, topic)
+        return all(committed.get(partition, 0) >= end for partition, end in ends.items())
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        """Behind the last real record of each partition that has one."""
+        log = read_topic(self.bootstrap, topic)
+        return {partition: records[-1].offset + 1 for partition, records in log.items() if records}
 
     def wait_progress(self, events: int, timeout_seconds: float = 60) -> None:
         """Wait until `events` more offsets are committed than now."""
@@ -185,7 +201,15 @@ class Pipeline:
     def ledger_reached(self) -> dict[int, int]:
         """Behind the last offset of the last ledger record, per partition."""
         ledger = read_topic(self.bootstrap, self.names.ledger)
-        return {p: json.loads(entries[-1].value or b"")["last_offset"] + 1 for p, entries in ledger.items() if entries}
+        reached = {
+            p: json.loads(entries[-1].value or b"")["last_offset"] + 1 for p, entries in ledger.items() if entries
+        }
+        return {partition: offset for partition, offset in reached.items() if offset}
+
+    def held(self) -> int:
+        """Outputs that wait for an answer, as the ledger adds up."""
+        entries = [json.loads(record.value or b"") for record in ordered(read_topic(self.bootstrap, self.names.ledger))]
+        return sum(entry["outcomes"]["accepted"] - entry["enriched"] for entry in entries)
 
     # ------------------------------------------------------------------ what operators do to a group
 
@@ -225,8 +249,10 @@ class Pipeline:
         for worker in stopped:
             assert not worker.running
             # What moved to another worker stays where it was left, for the case that it comes back.
-            owned, stores = worker.owned(), read_stores(worker.state_dir)
-            logs.stores.append(stores if owned is None else {p: stores[p] for p in owned})
+            owned = worker.owned()
+            for table, kept in (("sessions", logs.stores), ("profiles", logs.profile_stores)):
+                stores = read_stores(worker.state_dir, table)
+                kept.append(stores if owned is None else {p: stores[p] for p in owned})
         return judge(logs, WorkerRules(self.settings))
 
 

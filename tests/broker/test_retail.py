@@ -41,6 +41,24 @@ def _is_sound(lines: list[dict[str, str]]) -> bool:
     )
 
 
+def _judge_first_sessions(final: dict[str, dict[str, Any]]) -> None:
+    """Of each customer exactly one invoice is first, of guests every one: customers as the CSV has them."""
+    customers: dict[str, str] = {}
+    for file in FILES:
+        with file.open(newline="", encoding="utf-8") as text:
+            for line in csv.DictReader(text):
+                customers[line["InvoiceNo"]] = line["CustomerID"].removesuffix(".0")
+    firsts: dict[str, list[bool]] = defaultdict(list)
+    for invoice, session in final.items():
+        firsts[customers[invoice]].append(session["first_session"])
+    guests = firsts.pop("")
+    assert all(guests)
+    assert len(guests) > 50
+    assert len(firsts) > 800
+    wrong = {customer: firsts_of for customer, firsts_of in firsts.items() if sum(firsts_of) != 1}
+    assert not wrong, "customers with no first session, or more than one"
+
+
 @pytest.mark.skipif(not FILES, reason="the UCI Online Retail files are not on this machine")
 def test_december_2010_totals_are_those_of_the_invoices(pipeline: Pipeline) -> None:
     pipeline.create_topics()
@@ -71,6 +89,8 @@ def test_december_2010_totals_are_those_of_the_invoices(pipeline: Pipeline) -> N
     assert not wrong, f"total by the worker, total by the CSV: {wrong}"
     assert {final[invoice]["state"] for invoice in sound} <= {"closed", "cancelled"}
     assert sum(totals.values()) > 800_000
+
+    _judge_first_sessions(final)
 
     # What is not sound is not lost either: something of it was refused, and stands in the dead letters.
     letters = ordered(read_topic(pipeline.bootstrap, pipeline.names.dead_letters))

@@ -67,7 +67,7 @@ def test_check_creates_nothing_and_names_each_missing_topic(kafka: EmbeddedKafka
         ("topic_updates", "retention.ms", "3600000", "604800000", True),
         ("topic_enriched", "cleanup.policy", "delete", "compact", False),
         ("topic_changelog", "cleanup.policy", "compact,delete", "compact", False),
-        ("topic_changelog", "max.message.bytes", "1000", "1048588", True),
+        ("topic_enriched", "max.message.bytes", "1000", "1048588", True),
         ("topic_dead_letters", "max.message.bytes", "1048588", "67108864", True),
         ("topic_ledger", "retention.ms", "60000", "2592000000", True),
         ("topic_ledger", "min.insync.replicas", "2", "1", True),

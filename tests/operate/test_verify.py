@@ -58,6 +58,7 @@ def work_off(pipeline: Pipeline, *, batch_max_records: int = 2000) -> WorkerProc
     worker = pipeline.worker(batch_max_records=batch_max_records)
     pipeline.wait_until(lambda: "ready" in worker.output(), "the worker is ready")
     pipeline.wait_until(lambda: pipeline.ledger_reached() == pipeline.targets(), "all updates are in the ledger")
+    pipeline.wait_until(lambda: pipeline.held() == 0, "no output waits for an answer")
     return worker
 
 
@@ -94,7 +95,7 @@ def test_a_run_agrees_and_the_counts_are_those_of_the_topics(installation: Insta
     assert told["first"] is None
     assert told["updates"] == installation.updates
     compared = {topic["topic"]: (topic["compared"], topic["differences"]) for topic in told["topics"]}
-    assert compared == {topic: (len(ordered(installation.topics[topic])), 0) for topic in names[1:]}
+    assert compared == {topic: (len(ordered(installation.topics[topic])), 0) for topic in names[1:5]}
     assert told["outcomes"]["rejected"] == sum(told["reasons"].values()) > 0
     after = {topic: read_topic(pipeline.bootstrap, topic, isolation="read_uncommitted") for topic in names}
     assert after == installation.topics, "verify wrote something"
@@ -191,19 +192,28 @@ def damaged_copy(installation: Installation, damage: Damage) -> tuple[Settings, 
     pipeline = installation.pipeline
     original = getattr(pipeline.names, damage.topic)
     suffix = uuid.uuid4().hex[:8]
-    if damage.topic == "changelog":  # its name follows from the app id
-        changes = {"app_id": f"{pipeline.app_id}-{suffix}"}
-        copy = f"{changes['app_id']}-sessions-changelog"
-    else:
-        copy = f"{original}-{suffix}"
-        changes = {f"topic_{damage.topic}": copy}
+    copy = f"{original}-{suffix}"
+    settings = pipeline.settings.model_copy(update={f"topic_{damage.topic}": copy})
+    if damage.topic == "changelog":  # its name follows from the app id, and so do those of others
+        settings = _elsewhere(pipeline.settings, copy)
     records, culprit = damage.do(installation.topics[original][PARTITION])
     _write(pipeline, copy, installation.topics[original] | {PARTITION: records})
-    return pipeline.settings.model_copy(update=changes), culprit, copy
+    return settings, culprit, copy
+
+
+def _elsewhere(settings: Settings, changelog: str) -> Settings:
+    """The settings of an installation whose changelog has another name."""
+
+    class Elsewhere(Settings):
+        @property
+        def topic_changelog(self) -> str:
+            return changelog
+
+    return Elsewhere.model_construct(**settings.model_dump())
 
 
 def _write(pipeline: Pipeline, topic: str, records: ByPartition) -> None:
-    policy = "compact" if topic.endswith("changelog") or "enriched" in topic else "delete"
+    policy = "compact" if "changelog" in topic or "enriched" in topic else "delete"
     configs = {"cleanup.policy": policy, "message.timestamp.after.max.ms": str(2**63 - 1)}
     new = NewTopic(topic, num_partitions=pipeline.partitions, replication_factor=1, config=configs)
     admin_of(pipeline.bootstrap).create_topics([new], operation_timeout=20)[topic].result(timeout=20)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from tests.partition import LonePartition
 from tests.schemas import judge
-from worker.agents.sessions import SessionsConfig, SessionsHandler
-from worker.engine.batch import Batch
+from worker.agents.sessions import SessionsConfig
 
 NOON_MS: Final = 1_795_342_530_100
 """2026-11-22T10:15:30.100Z, the timestamp of records unless told otherwise."""
@@ -40,6 +40,8 @@ class Answer(NamedTuple):
     reason: dict[str, str]
     """The nine headers of the dead letter."""
     ledger: dict[str, Any]
+    ledger_of_answers: dict[str, Any]
+    """Of the transaction that took the answer to first_session; empty when there was none."""
 
 
 class Stage:
@@ -47,8 +49,7 @@ class Stage:
 
     def __init__(self, config: SessionsConfig | None = None) -> None:
         self._config = config or SessionsConfig()
-        self._handler = SessionsHandler(self._config)
-        self._rows: dict[bytes, bytes] = {}
+        self._partition = LonePartition(self._config, TOPIC, PARTITION)
         self._next_offset = 0
 
     def send(
@@ -61,12 +62,11 @@ class Stage:
         """The worker's answer to one record, judged."""
         source = Source(self._next_offset, key, value, headers, timestamp)
         self._next_offset += 1
-        effects = self._handler(Batch(TOPIC, PARTITION, source.offset, [source]), self._rows)
-        for row_key, row in effects.rows.items():
-            assert row.value is not None
-            self._rows[row_key] = row.value
-
-        ledger_record = effects.sends.pop(self._config.ledger_topic)[0]
+        effects = self._partition.take(source.offset, [source])
+        ledger_record, *later = effects.sends.pop(self._config.ledger_topic)
+        ledger_of_answers = {}
+        for out in later:
+            ledger_of_answers = judge.check_ledger(out.value or b"")
         assert ledger_record.key is None
         assert ledger_record.value is not None
         ledger = judge.check_ledger(ledger_record.value)
@@ -86,4 +86,4 @@ class Stage:
             assert reason["dead_letter.offset"] == str(source.offset)
             assert ledger["reasons"] == {reason["dead_letter.code"]: 1}
         assert not any(effects.sends.values())
-        return Answer(outcome, record, enriched_headers, reason, ledger)
+        return Answer(outcome, record, enriched_headers, reason, ledger, ledger_of_answers)

@@ -115,4 +115,5 @@ def test_everything_declared_is_emitted(case: OutputCase) -> None:
         for name, value in emitted.items():
             if value:
                 missing[name] -= met(documents.schema(name), value)
+        missing[documents.LEDGER] -= met(documents.schema(documents.LEDGER), answer.ledger_of_answers)
     assert {name: sorted(places) for name, places in missing.items() if places} == {}

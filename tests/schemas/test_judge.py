@@ -41,7 +41,7 @@ REASON = [
 ORIGINAL = [("dead_letter.code", b"of an earlier refusal"), ("traceparent", b"\xff")]
 LEDGER = (
     b'{"topic":"sessions.updates.v1","partition":2,"first_offset":10,"last_offset":19,"records":9,'
-    b'"outcomes":{"accepted":6,"unchanged":1,"duplicate":1,"rejected":1},"reasons":{"stale":1},"ignored_fields":0}'
+    b'"outcomes":{"accepted":6,"unchanged":1,"duplicate":1,"rejected":1},"reasons":{"stale":1},"ignored_fields":0,"enriched":6}'
 )
 
 

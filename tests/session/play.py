@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from worker.agents.sessions import SessionsConfig, SessionsHandler
-from worker.engine.batch import Batch, Effects
+from tests.partition import LonePartition
+from worker.agents.sessions import SessionsConfig
+from worker.engine.batch import Effects
 from worker.session.model import Limits, Session
 from worker.wire import row
 
@@ -80,9 +81,9 @@ class Play:
     """A partition. Each `send` is a batch of its own; what it changed is stored before the next."""
 
     def __init__(self, limits: Limits | None = None, **config: Any) -> None:
-        self._handler = SessionsHandler(SessionsConfig(limits=limits or Limits(), **config))
+        self._partition = LonePartition(SessionsConfig(limits=limits or Limits(), **config), TOPIC, PARTITION)
         self._offset = 0
-        self.rows: dict[bytes, bytes] = {}
+        self.rows = self._partition.rows
 
     def send(self, body: Any = None, **envelope: Any) -> Reply:
         """An update of SESSION by APPLICATION with this body; `envelope` adds members or replaces them, and
@@ -93,9 +94,7 @@ class Play:
         """A record with this very value."""
         source = Source(self._offset, value, key, timestamp)
         self._offset += 1
-        effects = self._handler(Batch(TOPIC, PARTITION, source.offset, [source]), self.rows)
-        store(effects, self.rows)
-        return reply(effects)
+        return reply(self._partition.take(source.offset, [source]))
 
     def row(self, integration_id: str = SESSION) -> bytes | None:
         """The stored row of a session, as bytes."""
@@ -153,16 +152,9 @@ def read(value: bytes | None) -> dict[str, Any]:
     return members
 
 
-def store(effects: Effects, rows: dict[bytes, bytes]) -> None:
-    """What committing the effects does to the rows."""
-    for key, changed in effects.rows.items():
-        assert changed.value is not None, "no rule removes a row"
-        rows[key] = changed.value
-
-
 def reply(effects: Effects) -> Reply:
     """What the effects of a batch of one say of its record."""
-    [counted] = [read(out.value) for out in effects.sends[LEDGER]]
+    counted = read(effects.sends[LEDGER][0].value)
     [outcome] = [name for name, count in counted["outcomes"].items() if count != Number("0")]
     records = [read(out.value) for out in effects.sends.get(ENRICHED, [])]
     letters = [out.headers for out in effects.sends.get(DEAD_LETTERS, [])]

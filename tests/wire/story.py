@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from worker.agents.sessions import SessionsConfig, SessionsHandler
-from worker.engine.batch import Batch, Effects, OutRecord
+from tests.partition import LonePartition
+from worker.agents.sessions import SessionsConfig
+from worker.engine.batch import OutRecord
 from worker.wire.spelling import OutputCase
 
 TOPIC: Final = "sessions.updates.v1"
@@ -104,17 +105,17 @@ class Told(NamedTuple):
 
 
 def tell(case: OutputCase = "snake", batch_size: int = len(SOURCES)) -> Told:
-    """Plays the story in batches of that many records."""
+    """Plays the story in batches of that many records. Enriched records session by session, in the order of the
+    sessions' first: across sessions their order depends on when answers come."""
     config = SessionsConfig(output_case=case, worker_version=WORKER_VERSION)
-    handler = SessionsHandler(config)
-    told = Told([], [], [], {})
+    partition = LonePartition(config, TOPIC, PARTITION)
+    told = Told([], [], [], partition.rows)
     for start in range(0, len(SOURCES), batch_size):
         records = SOURCES[start : start + batch_size]
-        effects: Effects = handler(Batch(TOPIC, PARTITION, records[0].offset, records), told.rows)
+        effects = partition.take(records[0].offset, records)
         told.enriched.extend(effects.sends.get(config.enriched_topic, []))
         told.dead_letters.extend(effects.sends.get(config.dead_letters_topic, []))
         told.ledger.extend(effects.sends[config.ledger_topic])
-        for key, changed in effects.rows.items():
-            assert changed.value is not None
-            told.rows[key] = changed.value
+    sessions = [b"order-1", "bestellung-ß".encode(), b"order-2"]
+    told.enriched.sort(key=lambda record: sessions.index(record.key or b""))
     return told

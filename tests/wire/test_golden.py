@@ -26,8 +26,9 @@ def test_every_event_type_every_code_and_every_outcome_is_pinned() -> None:
     codes = {dict(record.headers)["dead_letter.code"].decode() for record in told.dead_letters}
     assert types == set(get_args(EventType))
     assert codes == set(CODES)
-    [ledger] = told.ledger
+    ledger, of_answers = told.ledger
     assert ledger.value is not None
+    assert b'"answers":' in (of_answers.value or b"")
     for outcome in ("accepted", "unchanged", "duplicate", "rejected"):
         assert f'"{outcome}":0'.encode() not in ledger.value
 

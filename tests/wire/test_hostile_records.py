@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.partition import LonePartition
 from tests.schemas.updates import updates, written
 from tests.wire.damage import damaged
-from worker.agents.claims import CLAIM_KEY_PREFIX
-from worker.agents.sessions import BatchSummary, SessionsConfig, SessionsHandler
+from worker.agents.sessions import HELD_KEY, BatchSummary, SessionsConfig, SessionsHandler
 from worker.engine.batch import Batch
 from worker.session.rejections import CODES
 from worker.wire import row
@@ -33,9 +33,7 @@ class Source(NamedTuple):
 
 
 VALUES: Final = st.none() | st.binary(max_size=40) | damaged() | updates(faults=2).map(written)
-KEYS: Final = st.sampled_from(
-    [None, b"order-1", b"order-2", b"", POSITION_KEY, CLAIM_KEY_PREFIX + b"P", b"\xff", b"\x00"]
-)
+KEYS: Final = st.sampled_from([None, b"order-1", b"order-2", b"", POSITION_KEY, HELD_KEY, b"\xff", b"\x00"])
 TIMESTAMPS: Final = st.sampled_from([1_795_342_530_100, 0, -1, -(2**63), 2**63 - 1, 253_402_300_800_000])
 HEADERS: Final = st.lists(
     st.tuples(
@@ -49,10 +47,11 @@ HEADERS: Final = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(TIMESTAMPS, KEYS, VALUES, HEADERS), min_size=1, max_size=12))
 def test_every_record_has_one_outcome_and_no_row_is_spoilt(records: list[Any]) -> None:
-    rows: dict[bytes, bytes] = {POSITION_KEY: b"the engine's"}
+    partition = LonePartition(CONFIG, "updates", 0)
+    partition.rows[POSITION_KEY] = b"the engine's"
     for offset, record in enumerate([(0, b"order-1", FIRST, ()), *records]):
         source = Source(offset, *record)
-        effects = SessionsHandler(CONFIG)(Batch("updates", 0, offset, [source]), rows)
+        effects = partition.take(offset, [source])
         assert isinstance(effects.summary, BatchSummary)
         outcomes = effects.summary.outcomes
         assert sum(getattr(outcomes, name) for name in outcomes.__struct_fields__) == 1
@@ -68,15 +67,14 @@ def test_every_record_has_one_outcome_and_no_row_is_spoilt(records: list[Any]) -
         for key, changed in effects.rows.items():
             assert key != POSITION_KEY
             assert changed.value is not None
-            rows[key] = changed.value
-    for key, stored in rows.items():
+    for key, stored in partition.rows.items():
         if not key.startswith(b"\xff"):
             assert row.decode(stored).integration_id.encode() == key
 
 
-@pytest.mark.parametrize("key", [POSITION_KEY, CLAIM_KEY_PREFIX + b"P", b"\xff", b"\xfforder-1"])
+@pytest.mark.parametrize("key", [POSITION_KEY, HELD_KEY, b"\xff", b"\xfforder-1"])
 def test_a_key_that_is_no_id_never_reaches_a_row_that_is_no_session(key: bytes) -> None:
-    rows = {POSITION_KEY: b"the engine's", CLAIM_KEY_PREFIX + b"P": b"order-1", b"\xfforder-1": b"?", b"\xff": b"?"}
+    rows = {POSITION_KEY: b"the engine's", HELD_KEY: b"0", b"\xfforder-1": b"?", b"\xff": b"?"}
     before = dict(rows)
     for value in (None, FIRST, b"{}", written({"integration_id": "\\udcff", "customer_session": {}})):
         effects = SessionsHandler(CONFIG)(Batch("updates", 0, 0, [Source(0, 0, key, value, ())]), rows)
@@ -87,9 +85,9 @@ def test_a_key_that_is_no_id_never_reaches_a_row_that_is_no_session(key: bytes) 
 
 
 def test_profiles_may_have_any_name() -> None:
-    rows: dict[bytes, bytes] = {}
+    partition = LonePartition(CONFIG, "updates", 0)
     for number, name in enumerate(["", "\x00", "claim/", "ÿ", "a" * 1000, "😀"]):
         value = written({"integration_id": f"o{number}", "application_id": 1, "customer_session": {"profile_id": name}})
-        effects = SessionsHandler(CONFIG)(Batch("updates", 0, 0, [Source(0, 0, None, value, ())]), rows)
+        effects = partition.take(number, [Source(number, 0, None, value, ())])
         assert len(effects.sends[CONFIG.enriched_topic]) == 1
-        assert sum(key.startswith(CLAIM_KEY_PREFIX) for key in effects.rows) == (name != "")
+        assert (name.encode() in partition.profiles) == (name != "")

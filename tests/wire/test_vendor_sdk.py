@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 from talon_one import ApiClient, CustomerSessionV2
 
+from tests.partition import LonePartition
 from tests.wire.story import Source, tell
-from worker.agents.sessions import SessionsConfig, SessionsHandler
-from worker.engine.batch import Batch
+from worker.agents.sessions import SessionsConfig
 from worker.load.generator import generate
 
 NOT_YET_IN_2020: Final = {
@@ -46,7 +46,7 @@ def generated() -> Iterator[bytes]:
     records = [
         Source(offset, event.timestamp_ms, event.key, event.value, event.headers) for offset, event in enumerate(events)
     ]
-    for record in SessionsHandler(config)(Batch("updates", 0, 0, records), {}).sends[config.enriched_topic]:
+    for record in LonePartition(config, "updates", 0).take(0, records).sends[config.enriched_topic]:
         assert record.value is not None
         yield record.value
 

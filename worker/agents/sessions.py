@@ -1,18 +1,13 @@
 """The sessions agent: a batch of update records becomes enriched sessions, dead letters, rows and a ledger record.
 
-Everything here is a pure function of the records and the stored rows. To fold an input by other means (`verify`,
-a test's oracle) use this handler on batches of any size over a plain dict of rows:
+An update that binds a session to a profile also becomes a claim (wire.claim). The answer comes back as feedback;
+until then the session's outputs are held in its row (session.pending), and nobody else waits. What is held is bounded:
+at the bound the batch ends early (Effects.taken), and the partition's input rests until answers come.
 
-    handler = SessionsHandler(SessionsConfig())
-    rows: dict[bytes, bytes] = {}
-    for record in records_of_one_partition_in_offset_order:
-        effects = handler(Batch(topic, partition, record.offset, [record]), rows)
-        for key, row in effects.rows.items():
-            rows[key] = row.value
-
-`effects.sends` then holds what belongs on each topic; batches of one and batches of a thousand give the same rows
-and the same records, ledger aside. The parts are public too: `wire.update.decode`, `session.apply.apply`,
-`wire.enriched.encode`, `wire.row.encode`.
+Everything here is a pure function of the records and the stored rows. To fold an input by other means (`verify`)
+use this handler on batches of any size over a plain dict of rows: as long as answers come in between the same
+records, batches of one and batches of a thousand give the same rows and the same records, ledger aside. The parts are
+public too: `wire.update.decode`, `session.apply.apply`, `wire.enriched.encode`, `wire.row.encode`.
 """
 
 from __future__ import annotations
@@ -21,20 +16,29 @@ from collections import Counter
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from worker import __version__
-from worker.agents.claims import PartitionClaims
-from worker.engine.batch import Batch, Effects, OutRecord, RowsView, SourceRecord
+from worker.engine.batch import RESERVED_KEY_PREFIX, Batch, Effects, OutRecord, RowsView, SourceRecord
 from worker.errors import UnknownFormat
 from worker.session.apply import Accepted, Duplicate, Unchanged, apply
 from worker.session.model import Limits, Session, Update
+from worker.session.pending import HeldOutput, Pending, UnexpectedAnswer
 from worker.session.rejections import Code, Rejected
-from worker.wire import dead_letter, enriched, ledger, row
+from worker.wire import claim, dead_letter, enriched, ledger, row
 from worker.wire.spelling import OutputCase
 from worker.wire.update import decode, key_spoken_of
 
 RECORD_SLACK_BYTES: Final = 512
 """What a record costs on top of its key, value and headers: the fields around them, and room to spare."""
+
+SESSION_HELD_BYTES: Final = 256 * 1024
+PARTITION_HELD_BYTES: Final = 16 * 1024 * 1024
+"""Outputs that wait for an answer, per session and per partition, but always at least one. Some 300 and 18,000 usual
+ones: seconds of traffic, while answers take a tenth of a second."""
+
+HELD_KEY: Final = RESERVED_KEY_PREFIX + b"\x01held-bytes"
+"""The partition's row for how much is held in all its sessions, in decimal digits; no row when nothing is."""
 
 _NO_HEADERS: Final[enriched.Headers] = []
 
@@ -48,6 +52,9 @@ class SessionsConfig(Struct, frozen=True):
     enriched_topic: str = "sessions.enriched.v1"
     dead_letters_topic: str = "sessions.updates.v1.dead-letters"
     ledger_topic: str = "sessions.ledger.v1"
+    claims_topic: str = "session-worker-profile-claims"
+    partitions: int = 4
+    """Of every topic; the claims topic's decide where a profile's claims go."""
     limits: Limits = Limits()
     output_case: OutputCase = "snake"
     max_record_bytes: int = 1_000_000
@@ -64,6 +71,8 @@ class BatchSummary(Struct, frozen=True):
     transitions: dict[Transition, int]
     """Changes of state and creations; an update that leaves the state as it is is none."""
     ignored_fields: int
+    held_bytes: int
+    """Of outputs that wait for an answer, in the whole partition, after the batch."""
 
 
 class SessionsHandler:
@@ -73,11 +82,14 @@ class SessionsHandler:
         self._config = config
 
     def __call__(self, batch: Batch, rows: RowsView) -> Effects:
-        """All effects of the batch. Whatever a producer sent, it does not raise; a stored row that cannot be
-        read does (`UnknownFormat`)."""
+        """All effects of the batch, feedback first. Whatever a producer sent, it does not raise; a stored row or an
+        answer that no worker wrote does (UnknownFormat, UnreadableClaim, UnexpectedAnswer)."""
         work = _Work(self._config, batch, rows)
+        for answer in batch.feedback:
+            work.take_answer(answer)
         for record in batch.records:
-            work.take(record)
+            if not work.take(record):
+                break
         return work.effects()
 
 
@@ -94,62 +106,84 @@ class _Work:
         self._small_bytes = config.max_record_bytes // 2
         self._batch = batch
         self._rows = rows
-        self._claims = PartitionClaims(rows)  # TEMPORARY, see worker.agents.claims
+        self._taken = 0
+        self._held_bytes_before = self._held_bytes = int(rows.get(HELD_KEY) or b"0")
         self._changed: dict[bytes, OutRecord] = {}
         self._enriched: list[OutRecord] = []
         self._dead_letters: list[OutRecord] = []
+        self._claims: dict[int, list[OutRecord]] = {}
+        self._accepted = 0
         self._unchanged = 0
         self._duplicates = 0
         self._reasons: Counter[Code] = Counter()
         self._transitions: Counter[Transition] = Counter()
         self._ignored_fields = 0
 
-    def take(self, record: SourceRecord) -> None:
-        """One record, to its one outcome."""
+    # ------------------------------------------------------------------ updates
+
+    def take(self, record: SourceRecord) -> bool:
+        """One record, to its one outcome. False when its output cannot be held: nothing of it happened."""
         limits = self._limits
         update = decode(record.value, record.key, record.timestamp, may_be_negative=limits.allow_negative_prices)
         if isinstance(update, Rejected):
             key = key_spoken_of(record.value, record.key)
-            self._reject(record, update, None if key is None else self._session(key))
-            return
-        self._ignored_fields += update.ignored_fields
+            self._reject(record, update, None if key is None else self._stored(key)[0])
+            self._taken += 1
+            return True
         key = update.integration_id.encode() if record.key is None else record.key
-        stored = self._session(key)
-        outcome = apply(stored, update, limits, self._claims.owner_of)
+        stored, pending = self._stored(key)
+        outcome = apply(stored, update, limits)
         match outcome:
             case Accepted():
-                self._accept(record, key, update, stored, outcome)
+                if not self._accept(record, key, update, stored, pending, outcome):
+                    return False
             case Unchanged(session):
-                self._keep(record, key, stored, session)
+                self._keep(record, key, stored, pending, session)
             case Duplicate():
                 self._duplicates += 1
             case Rejected():
                 self._reject(record, outcome, stored)
+        self._ignored_fields += update.ignored_fields
+        self._taken += 1
+        return True
 
     def _accept(
-        self, record: SourceRecord, key: bytes, update: Update, stored: Session | None, accepted: Accepted
-    ) -> None:
+        self,
+        record: SourceRecord,
+        key: bytes,
+        update: Update,
+        stored: Session | None,
+        pending: Pending | None,
+        accepted: Accepted,
+    ) -> bool:
         session, timestamp = accepted.session, record.timestamp
+        must_wait = pending is not None or accepted.claims is not None
         value = enriched.encode(accepted.type, session, update, self._config.output_case)
         headers = enriched.headers(accepted.type, session, update, record.headers)
         changed = row.encode(session)
-        if not self._fit(key, value, headers, changed):
+        # first_session counts as "false", the longer one: what fits must not depend on when an answer comes.
+        if not self._fit(key, len(value) + session.first_session, headers, changed):
             self._reject(record, self._too_large(), stored)
-            return
-        self._enriched.append(OutRecord(key, value, headers, timestamp))
-        self._changed[key] = OutRecord(key, changed, _NO_HEADERS, timestamp)
-        if accepted.claims is not None:
-            self._claims.make(accepted.claims, session.integration_id, timestamp)  # TEMPORARY
+            return True
+        if not must_wait:
+            self._enriched.append(OutRecord(key, value, headers, timestamp))
+            self._changed[key] = OutRecord(key, changed, _NO_HEADERS, timestamp)
+        elif not self._hold(key, session, pending, OutRecord(key, value, headers, timestamp), accepted.claims):
+            return False
+        self._accepted += 1
         if accepted.previous_state != session.state:
             self._transitions[accepted.previous_state or "none", session.state] += 1
+        return True
 
-    def _keep(self, record: SourceRecord, key: bytes, stored: Session | None, session: Session) -> None:
+    def _keep(
+        self, record: SourceRecord, key: bytes, stored: Session | None, pending: Pending | None, session: Session
+    ) -> None:
         if session is not stored:
-            changed = row.encode(session)
-            if not self._row_fits(key, changed):
+            if not self._row_fits(key, row.encode(session)):
                 self._reject(record, self._too_large(), stored)
                 return
-            self._changed[key] = OutRecord(key, changed, _NO_HEADERS, record.timestamp)
+            waiting = None if pending is None else pending.touch(record.timestamp)
+            self._changed[key] = OutRecord(key, row.encode(session, waiting), _NO_HEADERS, record.timestamp)
         self._unchanged += 1
 
     def _reject(self, record: SourceRecord, rejected: Rejected, stored: Session | None) -> None:
@@ -167,12 +201,12 @@ class _Work:
         self._dead_letters.append(OutRecord(record.key, record.value, headers, record.timestamp))
         self._reasons[rejected.code] += 1
 
-    def _session(self, key: bytes) -> Session | None:
-        """The session as the records before this one left it."""
+    def _stored(self, key: bytes) -> tuple[Session | None, Pending | None]:
+        """The session as the records before this one left it, and what waits in it."""
         changed = self._changed.get(key)
         stored = self._rows.get(key) if changed is None else changed.value
         try:
-            return None if stored is None else row.decode(stored)
+            return (None, None) if stored is None else row.decode_with_pending(stored)
         except row.UnreadableRow as problem:
             raise UnknownFormat(
                 f"{self._batch.topic}[{self._batch.partition}], offsets {self._batch.first_offset} to "
@@ -181,16 +215,61 @@ class _Work:
                 "restore the changelog topic from a backup",
             ) from None
 
-    def _fit(self, key: bytes, value: bytes, headers: enriched.Headers, changed: bytes) -> bool:
+    # ------------------------------------------------------------------ outputs that wait, and answers
+
+    def _hold(
+        self, key: bytes, session: Session, pending: Pending | None, output: OutRecord, claims: str | None
+    ) -> bool:
+        """Keeps the output in the session's row, and makes the claim. False when too much is held already."""
+        assert output.value is not None
+        before, after = enriched.split_at_first_session(output.value, self._config.output_case)
+        held = HeldOutput(session.revision, before, after, output.headers, output.timestamp_ms)
+        waiting = pending or Pending(0, [], [])
+        held_bytes = waiting.held_bytes
+        if held_bytes and held_bytes + held.cost_bytes > SESSION_HELD_BYTES:
+            return False
+        if self._held_bytes and self._held_bytes + held.cost_bytes > PARTITION_HELD_BYTES:
+            return False
+        self._held_bytes += held.cost_bytes
+        waiting = waiting.hold(held, output.timestamp_ms, binds=claims is not None)
+        self._changed[key] = OutRecord(key, row.encode(session, waiting), _NO_HEADERS, output.timestamp_ms)
+        if claims is not None:
+            made = claim.Claim(claims, session.integration_id, session.revision, self._batch.partition)
+            out = OutRecord(claims.encode(), claim.encode(made), _NO_HEADERS, output.timestamp_ms)
+            to = claim.partition_of(claims, self._config.partitions)
+            self._claims.setdefault(to, []).append(out)
+        return True
+
+    def take_answer(self, record: SourceRecord) -> None:
+        """The answer to one claim: emits what waited for it."""
+        answer = claim.decode_answer(record.value)
+        key = answer.integration_id.encode()
+        session, pending = self._stored(key)
+        if session is None or pending is None:
+            raise UnexpectedAnswer(f"{record.offset}: the session of this answer does not wait for any")
+        pending = pending.answer(answer.revision, first_session=answer.first_session)
+        first_session = pending.first_session
+        ready, rest = pending.release()
+        for output, is_first in ready:
+            self._held_bytes -= output.cost_bytes
+            value = output.value(first_session=is_first)
+            self._enriched.append(OutRecord(key, value, output.headers, output.timestamp_ms))
+        if first_session is not None:
+            session = replace(session, first_session=first_session)
+        self._changed[key] = OutRecord(key, row.encode(session, rest), _NO_HEADERS, pending.touched_ms)
+
+    # ------------------------------------------------------------------ sizes
+
+    def _fit(self, key: bytes, value_size: int, headers: enriched.Headers, changed: bytes) -> bool:
         """Whether the topics take the enriched record and the row: a transaction with a record that is too large
         would fail for ever."""
-        size = len(key) + len(value) + len(changed) + RECORD_SLACK_BYTES
+        size = len(key) + value_size + len(changed) + RECORD_SLACK_BYTES
         for _, text in headers[enriched.OWN_HEADERS :]:
             size += len(text)
         # Names and headers of our own are smaller than the rest, so few records need adding up.
         if size <= self._small_bytes:
             return True
-        size = len(key) + len(value) + sum(len(name) + len(text) for name, text in headers) + RECORD_SLACK_BYTES
+        size = len(key) + value_size + sum(len(name) + len(text) for name, text in headers) + RECORD_SLACK_BYTES
         return size <= self._config.max_record_bytes and self._row_fits(key, changed)
 
     def _row_fits(self, key: bytes, changed: bytes) -> bool:
@@ -200,11 +279,14 @@ class _Work:
         limit = self._config.max_record_bytes
         return Rejected("limit_exceeded", f"With this update the session would be larger than {limit} bytes")
 
+    # ------------------------------------------------------------------ all together
+
     def effects(self) -> Effects:
         """What the records taken so far change."""
         batch, config = self._batch, self._config
+        taken = batch.records[: self._taken]
         outcomes = ledger.Outcomes(
-            accepted=len(self._enriched),
+            accepted=self._accepted,
             unchanged=self._unchanged,
             duplicate=self._duplicates,
             rejected=len(self._dead_letters),
@@ -213,19 +295,32 @@ class _Work:
             batch.topic,
             batch.partition,
             batch.first_offset,
-            batch.last_offset,
-            len(batch.records),
+            taken[-1].offset if taken else batch.first_offset - 1,
+            len(taken),
             outcomes,
             self._reasons,
             self._ignored_fields,
+            len(self._enriched),
+            ledger.Answers(batch.feedback_first_offset, batch.feedback[-1].offset, len(batch.feedback))
+            if batch.feedback
+            else None,
         )
+        timestamp_ms = (taken or batch.feedback)[-1].timestamp if taken or batch.feedback else 0
         sends = {
             config.enriched_topic: self._enriched,
             config.dead_letters_topic: self._dead_letters,
-            config.ledger_topic: [OutRecord(None, ledger.encode(entry), _NO_HEADERS, batch.records[-1].timestamp)],
+            config.ledger_topic: [OutRecord(None, ledger.encode(entry), _NO_HEADERS, timestamp_ms)],
         }
+        if self._held_bytes != self._held_bytes_before:
+            held = b"%d" % self._held_bytes if self._held_bytes else None
+            # Without a time, which would tell how the input was cut into batches.
+            self._changed[HELD_KEY] = OutRecord(HELD_KEY, held, _NO_HEADERS, 0)
         return Effects(
-            rows=self._changed | self._claims.made(),
+            rows=self._changed,
             sends={topic: records for topic, records in sends.items() if records},
-            summary=BatchSummary(len(batch.records), outcomes, self._reasons, self._transitions, self._ignored_fields),
+            routed={config.claims_topic: self._claims} if self._claims else {},
+            summary=BatchSummary(
+                len(taken), outcomes, self._reasons, self._transitions, self._ignored_fields, self._held_bytes
+            ),
+            taken=self._taken,
         )

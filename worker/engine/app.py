@@ -65,7 +65,8 @@ class WholeAssignor(PartitionAssignor):
 
     def assign(self, cluster: Any, member_metadata: Any) -> Any:
         engine_config = cast("BatchApp", self.app).engine.config
-        for topic in (engine_config.source_topic, engine_config.changelog_topic):
+        stages = engine_config.stages
+        for topic in (topic for each in stages for topic in (*each.input_topics, engine_config.changelog_topic(each))):
             found, expected = len(cluster.partitions_for_topic(topic) or ()), self.app.conf.topic_partitions
             if found != expected:
                 exit_process(
@@ -79,7 +80,7 @@ class WholeAssignor(PartitionAssignor):
 
 
 class BatchApp(faust.App):
-    """A Faust app with one agent that feeds an engine."""
+    """A Faust app with an agent per stage, which feed an engine."""
 
     logger = FAUST_LOGGER
 
@@ -110,15 +111,10 @@ def create_app(engine: Engine, *, partitions: int) -> BatchApp:
         autodiscover=False,
     )
     app.engine = engine
-    app.Table(
-        config.table_name,
-        key_type=bytes,
-        value_type=bytes,
-        partitions=partitions,
-        store=_STORE_URL,
-    )
-    source = app.topic(config.source_topic, schema=UndecodedSchema(), key_type=bytes, value_type=bytes)
-    app.agent(source, name=config.table_name)(_feed(app))
+    for stage in config.stages:
+        app.Table(stage.name, key_type=bytes, value_type=bytes, partitions=partitions, store=_STORE_URL)
+        inputs = app.topic(*stage.input_topics, schema=UndecodedSchema(), key_type=bytes, value_type=bytes)
+        app.agent(inputs, name=stage.name)(_feed(app))
     return app
 
 
@@ -128,6 +124,6 @@ def _feed(app: BatchApp) -> Any:
         async for event in stream.events():
             message = cast(BatchMessage, event.message)
             fetched = to_slice(message, cast(Consumer, app.consumer))
-            app.engine.offer(message.partition, cast(int, message.generation_id), fetched)
+            app.engine.offer(message.topic, message.partition, cast(int, message.generation_id), fetched)
 
     return feed

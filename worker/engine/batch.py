@@ -34,7 +34,8 @@ class SourceRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one source partition, in offset order, at least one.
+    """Records of one source partition, in offset order, and of the feedback partition of the same number, if the
+    stage has feedback. At least one record of either.
 
     `first_offset` is where the previous transaction of this partition ended, so the ranges
     `first_offset..last_offset` of successive batches join without gap or overlap. Offsets may be missing
@@ -45,10 +46,14 @@ class Batch:
     partition: int
     first_offset: int
     records: Sequence[SourceRecord]
+    feedback_first_offset: int = 0
+    feedback: Sequence[SourceRecord] = ()
+    """Comes before `records`, whatever the timestamps say."""
 
     @property
     def last_offset(self) -> int:
-        return self.records[-1].offset
+        """Of the source; one less than `first_offset` in a batch of feedback alone."""
+        return self.records[-1].offset if self.records else self.first_offset - 1
 
 
 class RowsView(Protocol):
@@ -78,6 +83,14 @@ class Effects:
 
     sends: dict[str, list[OutRecord]] = field(default_factory=dict)
     """Records by topic, sent in this order to the partition with the batch's number."""
+
+    routed: dict[str, dict[int, list[OutRecord]]] = field(default_factory=dict)
+    """Records by topic and partition, for those that belong elsewhere."""
+
+    taken: int | None = None
+    """How many of the batch's source records these are the effects of, from its first; None = all. What was not
+    taken is handed out again once feedback arrives, and no sooner: a stage with no feedback takes all. All
+    feedback is always taken, or two stages could wait for each other."""
 
     summary: object = None
     """Handed to the engine's observer after the commit, for metrics and logs."""

@@ -11,6 +11,29 @@ StoreKind = Literal["rocksdb", "memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """One step of the work: a source topic, a table of its own, and what it sends.
+
+    All topics of all stages have the same number of partitions, so that Faust's assignor moves the partitions of
+    one number together.
+    """
+
+    name: str
+    """Also the table's name, and part of its changelog's."""
+
+    source_topic: str
+    output_topics: tuple[str, ...]
+    """Topics the handler sends to."""
+
+    feedback_topic: str | None = None
+    """Answers other stages send back to this one; never throttled, unlike the source."""
+
+    @property
+    def input_topics(self) -> tuple[str, ...]:
+        return (self.source_topic,) if self.feedback_topic is None else (self.source_topic, self.feedback_topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     app_id: str
     """Consumer group, and prefix of transactional ids and of the changelog topic."""
@@ -22,10 +45,7 @@ class EngineConfig:
     client: Mapping[str, Any]
     """Connection and security arguments, valid for every aiokafka client."""
 
-    source_topic: str
-    table_name: str
-    output_topics: tuple[str, ...]
-    """Topics the application sends to; each needs as many partitions as the source."""
+    stages: tuple[StageConfig, ...]
 
     store: StoreKind
     state_dir: Path
@@ -43,10 +63,9 @@ class EngineConfig:
     """After so long the broker aborts a transaction that is neither committed nor fenced: readers wait no longer
     behind a worker that is frozen."""
 
-    @property
-    def changelog_topic(self) -> str:
-        return f"{self.app_id}-{self.table_name}-changelog"
+    def changelog_topic(self, stage: StageConfig) -> str:
+        return f"{self.app_id}-{stage.name}-changelog"
 
-    def transactional_id(self, partition: int) -> str:
-        """One id per source partition: whoever owns the partition next fences the one before."""
-        return f"{self.app_id}-{self.source_topic}-{partition}"
+    def transactional_id(self, stage: StageConfig, partition: int) -> str:
+        """One id per stage and partition: whoever owns the partition next fences the one before."""
+        return f"{self.app_id}-{stage.source_topic}-{partition}"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from itertools import product
+from typing import Literal, NamedTuple
 
 import structlog
 
 from worker.engine.batch import BatchHandler
-from worker.engine.config import EngineConfig
+from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
+from worker.engine.inbox import Slice
+from worker.engine.position import Position
 from worker.engine.producer import TransactionalProducer
 from worker.engine.store import MemoryStore, PartitionStore, open_rocksdb
-from worker.engine.transaction import Committed, PartitionProcessor, Slice
+from worker.engine.transaction import Committed, PartitionProcessor
 
 logger = structlog.get_logger(__name__)
 
@@ -25,6 +28,13 @@ def _ignore(_: Committed) -> None:
     """Nobody observes."""
 
 
+class Place(NamedTuple):
+    """One partition of one stage: what has a producer, a store and a processor of its own."""
+
+    stage: StageConfig
+    partition: int
+
+
 class Engine:
     """Follows the life of an assignment, driven by the transport and the recovery:
 
@@ -33,14 +43,19 @@ class Engine:
     """
 
     def __init__(
-        self, config: EngineConfig, handler: BatchHandler, observe: Callable[[Committed], None] = _ignore
+        self,
+        config: EngineConfig,
+        handlers: Mapping[str, BatchHandler],
+        observe: Callable[[Committed], None] = _ignore,
     ) -> None:
+        """`handlers` by the names of their stages."""
         self.config = config
-        self._handler = handler
+        self._handlers = dict(handlers)
+        self._stage_of = {topic: stage for stage in config.stages for topic in stage.input_topics}
         self._observe = observe
-        self._producers: dict[int, TransactionalProducer] = {}
-        self._stores: dict[int, PartitionStore] = {}
-        self._processors: dict[int, PartitionProcessor] = {}
+        self._producers: dict[Place, TransactionalProducer] = {}
+        self._stores: dict[Place, PartitionStore] = {}
+        self._processors: dict[Place, PartitionProcessor] = {}
         self._generation = -1
         self._assignment = 0
         self._started_assignment = -1
@@ -63,7 +78,7 @@ class Engine:
     @property
     def partitions(self) -> list[int]:
         """The source partitions assigned now, restored or not."""
-        return sorted(self._producers)
+        return sorted({place.partition for place in self._producers})
 
     @property
     def phase(self) -> Phase:
@@ -94,7 +109,7 @@ class Engine:
             self.note_progress()
 
     async def fence(self, partitions: Iterable[int]) -> None:
-        """Opens a producer per partition; afterwards no former owner can commit anything for them.
+        """Opens a producer per stage and partition; afterwards no former owner can commit anything for them.
 
         Must come before offsets and changelog ends are read, or a commit of the former owner could land
         in between.
@@ -104,42 +119,43 @@ class Engine:
             self.note_progress()
             await self._close_producers()
             if not self._stopping:
-                self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
+                places = [Place(*each) for each in product(self.config.stages, partitions)]
+                self._producers = {place: TransactionalProducer(self.config, *place) for place in places}
                 await asyncio.gather(*(producer.open() for producer in self._producers.values()))
                 await reached("fence")
 
-    def open_stores(self, partitions: Iterable[int]) -> dict[int, PartitionStore]:
-        """The stores of exactly these partitions; those of others are closed."""
-        wanted = set(partitions)
-        for partition in self._stores.keys() - wanted:
-            self._stores.pop(partition).close()
-        for partition in wanted - self._stores.keys():
-            self._stores[partition] = self._open_store(partition)
+    def open_stores(self, partitions: Iterable[int]) -> dict[Place, PartitionStore]:
+        """The stores of exactly these partitions, of every stage; those of others are closed."""
+        wanted = {Place(*each) for each in product(self.config.stages, partitions)}
+        for place in self._stores.keys() - wanted:
+            self._stores.pop(place).close()
+        for place in wanted - self._stores.keys():
+            self._stores[place] = self._open_store(place)
         return dict(self._stores)
 
-    def _open_store(self, partition: int) -> PartitionStore:
+    def _open_store(self, place: Place) -> PartitionStore:
         if self.config.store == "memory":
             return MemoryStore()
-        directory = self.config.state_dir / self.config.table_name / str(partition)
+        directory = self.config.state_dir / place.stage.name / str(place.partition)
         store, unreadable = open_rocksdb(directory)
         if unreadable is not None:
-            logger.warning("store_rebuilt", partition=partition, directory=str(directory), reason=unreadable)
+            logger.warning("store_rebuilt", partition=place.partition, directory=str(directory), reason=unreadable)
         return store
 
-    def start(self, generation: int, start_offsets: Mapping[int, int]) -> None:
-        """Starts processing restored partitions at these source offsets."""
+    def start(self, generation: int, positions: Mapping[Place, Position]) -> None:
+        """Starts processing restored partitions at these positions."""
         if self._stopping:
             return
         self._generation = generation
         self._started_assignment = self._assignment
-        for partition, offset in start_offsets.items():
-            self._processors[partition] = PartitionProcessor(
+        for place, position in positions.items():
+            self._processors[place] = PartitionProcessor(
                 self.config,
-                partition,
-                self._handler,
-                self._producers[partition],
-                self._stores[partition],
-                offset,
+                *place,
+                self._handlers[place.stage.name],
+                self._producers[place],
+                self._stores[place],
+                position,
                 self._room.set,
                 self._committed,
             )
@@ -149,15 +165,15 @@ class Engine:
         self.note_progress()
         self._observe(committed)
 
-    def offer(self, partition: int, generation: int, fetched: Slice) -> None:
+    def offer(self, topic: str, partition: int, generation: int, fetched: Slice) -> None:
         """Queues fetched records. Leftovers of an assignment that ended are dropped: they are read again."""
-        processor = self._processors.get(partition)
+        processor = self._processors.get(Place(self._stage_of[topic], partition))
         if processor is not None and generation == self._generation:
-            processor.offer(fetched)
+            processor.offer(topic, fetched)
 
-    def has_room(self, partition: int) -> bool:
-        processor = self._processors.get(partition)
-        return processor is not None and processor.has_room
+    def has_room(self, topic: str, partition: int) -> bool:
+        processor = self._processors.get(Place(self._stage_of[topic], partition))
+        return processor is not None and processor.has_room(topic)
 
     async def wait_for_room(self, timeout_seconds: float) -> None:
         """Returns when some partition took records from its queue, or after the timeout."""

@@ -1,4 +1,4 @@
-"""The position record: how far the source was read, kept with the rows it led to.
+"""The position record: how far source and feedback were read, kept with the rows that led to.
 
 Every transaction writes one, under a reserved key, to the changelog. So restoring the state restores the
 position, and neither an expired or reset group offset nor a coordinator that moves (aiokafka reads a
@@ -18,16 +18,19 @@ POSITION_KEY: Final = RESERVED_KEY_PREFIX + b"\x00position"
 
 
 class Position(NamedTuple):
-    """The next offset to read of a source partition."""
+    """The next offsets to read of a source partition, and of the feedback partition of the same number."""
 
     topic: str
     offset: int
+    feedback_offset: int = 0
+    """0 for a stage without feedback."""
 
 
 class _Stored(msgspec.Struct, frozen=True):
     format: int
     topic: str
     offset: int
+    feedback_offset: int
 
 
 _FORMAT: Final = 1
@@ -36,7 +39,7 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 
 def encode_position(position: Position) -> bytes:
-    return _encoder.encode(_Stored(_FORMAT, position.topic, position.offset))
+    return _encoder.encode(_Stored(_FORMAT, *position))
 
 
 def decode_position(value: bytes) -> Position:
@@ -53,4 +56,4 @@ def decode_position(value: bytes) -> Position:
             f"a position record has format {stored.format}, this version reads format {_FORMAT}",
             "run the version of the worker that wrote this state, or a newer one",
         )
-    return Position(stored.topic, stored.offset)
+    return Position(stored.topic, stored.offset, stored.feedback_offset)

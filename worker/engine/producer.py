@@ -1,9 +1,9 @@
-"""A transactional producer that belongs to one source partition, sending few large record batches."""
+"""A transactional producer that belongs to one partition of one stage, sending few large record batches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -16,7 +16,7 @@ from aiokafka.errors import (
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from worker.engine.batch import OutRecord
-from worker.engine.config import EngineConfig
+from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
 from worker.errors import TopicsError
 
@@ -36,13 +36,14 @@ _REFUSED_FOR: Final = {
 class TransactionalProducer:
     """Life: `open` → (`begin` → `send`… → `commit`)* → `close`. One transaction at a time."""
 
-    def __init__(self, config: EngineConfig, partition: int) -> None:
+    def __init__(self, config: EngineConfig, stage: StageConfig, partition: int) -> None:
         self._config = config
+        self._stage = stage
         self._partition = partition
         self._kafka = AIOKafkaProducer(
             **config.client,
-            client_id=f"{config.instance_id}-{partition}",
-            transactional_id=config.transactional_id(partition),
+            client_id=f"{config.instance_id}-{stage.name}-{partition}",
+            transactional_id=config.transactional_id(stage, partition),
             transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),
             request_timeout_ms=int(config.transaction_timeout_seconds * 1000 / _ATTEMPTS_PER_TRANSACTION),
             max_batch_size=_MAX_BATCH_BYTES,
@@ -57,41 +58,42 @@ class TransactionalProducer:
         """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
         await self._kafka.start()
         # Metadata of every topic now, so that no send has to wait for it inside a transaction.
-        for topic in (self._config.changelog_topic, *self._config.output_topics):
+        for topic in (self._config.changelog_topic(self._stage), *self._stage.output_topics):
             await self._kafka.client.add_topic(topic)
 
     async def begin(self) -> None:
         await self._kafka.begin_transaction()
 
-    async def send(self, topic: str, records: Iterable[OutRecord]) -> list[Delivery]:
-        """Hands records to the partition of this producer's number, in as few batches as fit.
+    async def send(self, topic: str, records: Iterable[OutRecord], partition: int | None = None) -> list[Delivery]:
+        """Hands records to a partition, by default that of this producer's number, in as few batches as fit.
 
         Returning does not mean delivered: await each Delivery.
         """
+        to = self._partition if partition is None else partition
         deliveries: list[Delivery] = []
         batch = self._kafka.create_batch()
         for key, value, headers, timestamp_ms in records:
             if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
-                deliveries.append(await self._send_batch(topic, batch))
+                deliveries.append(await self._send_batch(topic, to, batch))
                 batch = self._kafka.create_batch()
                 batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
         if batch.record_count():
-            deliveries.append(await self._send_batch(topic, batch))
+            deliveries.append(await self._send_batch(topic, to, batch))
         return deliveries
 
-    async def _send_batch(self, topic: str, batch: object) -> Delivery:
+    async def _send_batch(self, topic: str, partition: int, batch: object) -> Delivery:
         count: int = batch.record_count()  # type: ignore[attr-defined]  # aiokafka is untyped
         while True:
             try:
-                future = await self._kafka.send_batch(batch, topic, partition=self._partition)
+                future = await self._kafka.send_batch(batch, topic, partition=partition)
             except KafkaTimeoutError:
                 continue  # the batch before it still waits for the broker, for longer than one request
-            return Delivery(future, count, f"{topic}[{self._partition}]")
+            return Delivery(future, count, f"{topic}[{partition}]")
 
-    async def commit(self, source_offset: int) -> None:
-        """Adds the next source offset to the transaction and commits it."""
-        source = TopicPartition(self._config.source_topic, self._partition)
-        await self._kafka.send_offsets_to_transaction({source: source_offset}, self._config.app_id)
+    async def commit(self, next_offsets: Mapping[str, int]) -> None:
+        """Adds the next offset of each input topic to the transaction and commits it."""
+        offsets = {TopicPartition(topic, self._partition): offset for topic, offset in next_offsets.items()}
+        await self._kafka.send_offsets_to_transaction(offsets, self._config.app_id)
         await reached("5b")
         await self._kafka.commit_transaction()
 

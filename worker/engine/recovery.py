@@ -16,11 +16,14 @@ import structlog
 from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager as StockTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from faust.types import TP
 from mode import Service
 
+from worker.engine.engine import Place
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import FAUST_LOGGER
-from worker.engine.restore import open_reader, require_kept, restore, start_offsets
+from worker.engine.position import Position
+from worker.engine.restore import open_reader, require_kept, restore, start_positions
 
 if TYPE_CHECKING:
     from worker.engine.app import BatchApp
@@ -60,20 +63,27 @@ class BulkRecovery(Recovery):
         consumer = cast("Consumer", app.consumer)
         engine = app.engine
         assignment = engine.assignment
-        partitions = consumer.source_partitions(consumer.assignment())
+        partitions = consumer.assigned_partitions(consumer.assignment())
 
         self._set_recovery_started()
         await app.on_rebalance_complete.send()
         stores = engine.open_stores(partitions)
-        offsets: dict[int, int] = {}
+        positions: dict[Place, Position] = {}
         if stores:
-            topics = (engine.config.changelog_topic, engine.config.source_topic)
+            stages = engine.config.stages
+            topics = {topic for each in stages for topic in (engine.config.changelog_topic(each), *each.input_topics)}
             async with open_reader(engine.config.client, "read_uncommitted", *topics) as reader:
-                await restore(engine.config, reader, stores, engine.note_progress)
-                offsets = await start_offsets(reader, engine.config.source_topic, stores)
-            committed = await consumer.committed_offsets(partitions)
-            require_kept(engine.config, stores, offsets, committed)
-            self._compare_with_group(offsets, committed)
+                for stage in stages:
+                    its_stores = {place.partition: store for place, store in stores.items() if place.stage is stage}
+                    await restore(engine.config, stage, reader, its_stores, engine.note_progress)
+                    found = await start_positions(reader, stage, its_stores)
+                    positions |= {Place(stage, partition): position for partition, position in found.items()}
+        offsets = _offsets_of(positions)
+        committed = await consumer.committed_offsets(offsets)
+        for (stage, partition), position in positions.items():
+            group_offset = committed[TP(stage.source_topic, partition)]
+            require_kept(engine.config, stage, partition, stores[Place(stage, partition)], position, group_offset)
+        self._compare_with_group(offsets, committed)
         self._set_recovery_ended()
         for table in self.tables.values():
             await table.on_recovery_completed(self.actives_for_table[table], self.standbys_for_table[table])
@@ -81,7 +91,7 @@ class BulkRecovery(Recovery):
         # Another rebalance may have begun at any await: it closed the producers, and starts the next recovery.
         if engine.assignment != assignment:
             return
-        engine.start(generation, offsets)
+        engine.start(generation, positions)
         try:
             await consumer.seek_to_positions(offsets)
         except IllegalStateError:
@@ -97,18 +107,29 @@ class BulkRecovery(Recovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        logger.info("ready", topic=engine.config.source_topic, partitions=partitions)
+        logger.info("ready", topic=engine.config.stages[0].source_topic, partitions=partitions)
 
-    def _compare_with_group(self, offsets: Mapping[int, int], committed: Mapping[int, int | None]) -> None:
-        for partition, offset in offsets.items():
-            if committed[partition] not in (offset, None):
+    def _compare_with_group(self, offsets: Mapping[TP, int], committed: Mapping[TP, int | None]) -> None:
+        for tp, offset in offsets.items():
+            if committed[tp] not in (offset, None):
                 logger.warning(
                     "group_offset_differs",
-                    partition=partition,
-                    group_offset=committed[partition],
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    group_offset=committed[tp],
                     state_position=offset,
                     used="state_position",
                 )
+
+
+def _offsets_of(positions: Mapping[Place, Position]) -> dict[TP, int]:
+    """Where to read every input partition on."""
+    offsets = {}
+    for (stage, partition), position in positions.items():
+        offsets[TP(stage.source_topic, partition)] = position.offset
+        if stage.feedback_topic is not None:
+            offsets[TP(stage.feedback_topic, partition)] = position.feedback_offset
+    return offsets
 
 
 class TableManager(StockTableManager):

@@ -18,8 +18,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from worker.engine import changelog
 from worker.engine.checkpoint import ChangelogPartition, unfit, wall_clock_ms
-from worker.engine.config import EngineConfig
+from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
+from worker.engine.position import Position
 from worker.engine.store import PartitionStore
 from worker.errors import InputLost, SettingsError, StateLost
 
@@ -34,18 +35,19 @@ _SAY_WAITING_SECONDS: Final = 5.0
 
 async def restore(
     config: EngineConfig,
+    stage: StageConfig,
     reader: AIOKafkaConsumer,
     stores: Mapping[int, PartitionStore],
     note_progress: Callable[[], None],
 ) -> None:
-    """Brings every store to the end of its changelog partition, calling `note_progress` after every piece.
+    """Brings every store of a stage to the end of its changelog partition, calling `note_progress` after every piece.
 
     `reader` (read_uncommitted) only answers where the changelog begins and ends. A store that the changelog cannot
     make complete (see `checkpoint.unfit`) is rebuilt from the beginning. Raises StateLost when that store is the only
     thing left.
     """
     started = time.monotonic()
-    topic = config.changelog_topic
+    topic = config.changelog_topic(stage)
     partitions = await changelog.describe(reader, topic, stores)
     for partition, store in stores.items():
         _discard_unfit(topic, partition, store, partitions[partition])
@@ -65,7 +67,9 @@ async def restore(
     for store in stores.values():
         store.finish_restore()
     seconds = time.monotonic() - started
-    logger.info("restored", changelog_records=restored, partitions=sorted(stores), seconds=round(seconds, 2))
+    logger.info(
+        "restored", table=stage.name, changelog_records=restored, partitions=sorted(stores), seconds=round(seconds, 2)
+    )
 
 
 def _discard_unfit(topic: str, partition: int, store: PartitionStore, there: ChangelogPartition) -> None:
@@ -123,19 +127,19 @@ async def _read_to(
 
 def require_kept(
     config: EngineConfig,
-    stores: Mapping[int, PartitionStore],
-    offsets: Mapping[int, int],
-    committed: Mapping[int, int | None],
+    stage: StageConfig,
+    partition: int,
+    store: PartitionStore,
+    start: Position,
+    group_offset: int | None,
 ) -> None:
     """Raises StateLost when input was processed and the changelog knows nothing of it: to begin anew would give
     every session a second life beside its outputs."""
-    for partition, store in stores.items():
-        offset = committed[partition]
-        if store.position is None and offset is not None and offset > offsets[partition]:
-            raise _state_lost(
-                f"{config.changelog_topic}[{partition}] holds no state, but the group {config.app_id} has processed "
-                f"{config.source_topic}[{partition}] up to offset {offset}"
-            )
+    if store.position is None and group_offset is not None and group_offset > start.offset:
+        raise _state_lost(
+            f"{config.changelog_topic(stage)}[{partition}] holds no state, but the group {config.app_id} has processed "
+            f"{stage.source_topic}[{partition}] up to offset {group_offset}"
+        )
 
 
 def _state_lost(problem: str) -> StateLost:
@@ -169,38 +173,44 @@ async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: 
         await consumer.stop()
 
 
-async def start_offsets(reader: AIOKafkaConsumer, topic: str, stores: Mapping[int, PartitionStore]) -> dict[int, int]:
-    """Where to read on, per partition: the state's position, or the topic's beginning when there is no state.
+async def start_positions(
+    reader: AIOKafkaConsumer, stage: StageConfig, stores: Mapping[int, PartitionStore]
+) -> dict[int, Position]:
+    """Where to read on, per partition: the state's position, or the topics' beginnings when there is no state.
 
-    Raises InputLost when the topic does not reach from there on, SettingsError when the state was built
+    Raises InputLost when a topic does not reach from there on, SettingsError when the state was built
     from another topic.
     """
-    tps = {partition: TopicPartition(topic, partition) for partition in stores}
-    beginnings = await reader.beginning_offsets(list(tps.values()))
-    ends = await reader.end_offsets(list(tps.values()))
-    offsets: dict[int, int] = {}
+    tps = [TopicPartition(topic, partition) for topic in stage.input_topics for partition in stores]
+    begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
+    positions: dict[int, Position] = {}
     for partition, store in stores.items():
-        beginning, end = beginnings[tps[partition]], ends[tps[partition]]
+        inputs = [TopicPartition(topic, partition) for topic in stage.input_topics]
         position = store.position
         if position is None:
-            offsets[partition] = beginning
+            positions[partition] = Position(stage.source_topic, *(begins[tp] for tp in inputs))
             continue
-        if position.topic != topic:
+        if position.topic != stage.source_topic:
             raise SettingsError(
-                f"the state was built from topic {position.topic}, this worker reads {topic}",
+                f"the state was built from topic {position.topic}, this worker reads {stage.source_topic}",
                 "set WORKER_TOPIC_UPDATES to the former topic, or WORKER_APP_ID to a new name for a new state",
             )
-        if position.offset < beginning:
-            raise InputLost(
-                f"{topic}[{partition}]: records {position.offset} to {beginning - 1} were deleted "
-                "before they were processed",
-                "raise the topic's retention; see the README on lost input for how to go on",
-            )
-        if position.offset > end:
-            raise InputLost(
-                f"{topic}[{partition}]: the state has read up to offset {position.offset}, "
-                f"the topic ends at {end}: it was deleted and created again, or lost records",
-                "restore the topic; or start a new state with another WORKER_APP_ID",
-            )
-        offsets[partition] = position.offset
-    return offsets
+        for tp, offset in zip(inputs, (position.offset, position.feedback_offset), strict=False):
+            _require_reachable(tp, offset, begins[tp], ends[tp])
+        positions[partition] = position
+    return positions
+
+
+def _require_reachable(tp: TopicPartition, offset: int, begin: int, end: int) -> None:
+    """Raises InputLost unless the partition can be read on at `offset`."""
+    if offset < begin:
+        raise InputLost(
+            f"{tp.topic}[{tp.partition}]: records {offset} to {begin - 1} were deleted before they were processed",
+            "raise the topic's retention; see the README on lost input for how to go on",
+        )
+    if offset > end:
+        raise InputLost(
+            f"{tp.topic}[{tp.partition}]: the state has read up to offset {offset}, "
+            f"the topic ends at {end}: it was deleted and created again, or lost records",
+            "restore the topic; or start a new state with another WORKER_APP_ID",
+        )

@@ -1,25 +1,27 @@
-"""One partition's work: whatever is queued becomes one Kafka transaction after another.
+"""One partition's work in one stage: whatever is queued becomes one Kafka transaction after another.
 
 The protocol of a transaction; the code below carries the same numbers:
 
-1. Take what is queued, at most `batch_max_records`.
+1. Take what is queued, at most `batch_max_records` of the source and of the feedback.
 2. Let the handler turn it into effects, over committed rows.
 3. Begin. Send changelog rows with the position record, then the handler's records, in large batches.
 4. Await every delivery. (A failed batch does not poison an aiokafka transaction by itself.)
-5. Send the source offset to the transaction; commit.
+5. Send the offsets reached to the transaction; commit.
 6. Apply rows, position and changelog offset to the local store in one write.
 7. Acknowledge to Faust.
 
 An error anywhere stops the process at once (failure.py): after a restart the transaction is aborted or
 found committed, and in both cases the changelog tells what is true.
+
+A handler may take fewer source records than it is given (it waits for answers). They are queued again, and the
+source rests until feedback comes; feedback itself is always taken.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -27,10 +29,11 @@ from typing import Final
 import structlog
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord, SourceRecord
-from worker.engine.config import EngineConfig
+from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord
+from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
 from worker.engine.failure import as_worker_error, exit_process
+from worker.engine.inbox import Inbox, Slice, records_of
 from worker.engine.position import POSITION_KEY, Position, encode_position
 from worker.engine.producer import Delivery, TransactionalProducer
 from worker.engine.store import PartitionStore
@@ -43,24 +46,13 @@ _SLOW_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Records fetched together, and the offset where the fetch before them ended."""
-
-    first_offset: int
-    records: Sequence[SourceRecord]
-    acknowledge: Callable[[], object]
-
-    @property
-    def next_offset(self) -> int:
-        return self.records[-1].offset + 1
-
-
-@dataclass(frozen=True, slots=True)
 class Committed:
     """Told to the observer after each transaction."""
 
+    stage: str
     partition: int
     records: int
+    """Of the source."""
     next_offset: int
     handler_seconds: float
     transaction_seconds: float
@@ -68,30 +60,32 @@ class Committed:
 
 
 class PartitionProcessor:
-    """Owns one source partition from restore to revocation: its queue, producer, store and task."""
+    """Owns one partition of one stage from restore to revocation: its queues, producer, store and task."""
 
     def __init__(
         self,
         config: EngineConfig,
+        stage: StageConfig,
         partition: int,
         handler: BatchHandler,
         producer: TransactionalProducer,
         store: PartitionStore,
-        start_offset: int,
+        start: Position,
         on_room: Callable[[], object],
         observe: Callable[[Committed], None],
     ) -> None:
         self._config = config
+        self._stage = stage
         self._partition = partition
         self._handler = handler
         self._producer = producer
         self._store = store
         self._on_room = on_room
         self._observe = observe
-        self._done_offset = start_offset
-        self._queued_offset = start_offset
-        self._queued_records = 0
-        self._queue: deque[Slice] = deque()
+        self._source = Inbox(stage.source_topic, start.offset)
+        # A stage without feedback has an inbox of it that stays empty.
+        self._feedback = Inbox(stage.feedback_topic or "", start.feedback_offset)
+        self._awaits_feedback = False
         self._wake = asyncio.Event()
         self._stopping = False
         self._last_commit = 0.0
@@ -100,34 +94,35 @@ class PartitionProcessor:
         self._is_slow = False
         self.busy_since = time.monotonic()
         """When work came to an idle partition, or the last transaction ended."""
-        self._task = asyncio.create_task(self._run(), name=f"transactions-{config.source_topic}-{partition}")
+        self._task = asyncio.create_task(self._run(), name=f"transactions-{stage.name}-{partition}")
 
-    @property
-    def has_room(self) -> bool:
+    def has_room(self, topic: str) -> bool:
         """Whether more records should be fetched: two batches ahead keep the processor busy."""
-        return self._queued_records < 2 * self._config.batch_max_records
+        return self._inbox(topic).records < 2 * self._config.batch_max_records
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything offered is committed."""
-        return self._queued_offset == self._done_offset
+        """Whether nothing is left to do before more arrives."""
+        return self._feedback.is_done and (self._source.is_done or self._awaits_feedback)
 
-    def offer(self, fetched: Slice) -> None:
+    def offer(self, topic: str, fetched: Slice) -> None:
         """Queues a slice. Slices must join: a gap or overlap means lost or repeated records."""
-        if fetched.first_offset != self._queued_offset:
+        inbox = self._inbox(topic)
+        if fetched.first_offset != inbox.next_offset:
             exit_process(
                 EngineFailure(
-                    f"{self._describe()}: fetched records from offset {fetched.first_offset}, "
-                    f"expected from {self._queued_offset}",
+                    f"{topic}[{self._partition}]: fetched records from offset {fetched.first_offset}, "
+                    f"expected from {inbox.next_offset}",
                     "restart the worker: it continues at the last committed position; please report this",
                 )
             )
         if self.is_idle:
             self.busy_since = time.monotonic()
-        self._queued_offset = fetched.next_offset
-        self._queued_records += len(fetched.records)
-        self._queue.append(fetched)
+        inbox.offer(fetched)
         self._wake.set()
+
+    def _inbox(self, topic: str) -> Inbox:
+        return self._source if topic == self._source.topic else self._feedback
 
     async def stop(self) -> None:
         """Lets the running transaction end; what is only queued stays unprocessed and is read again later."""
@@ -139,9 +134,13 @@ class PartitionProcessor:
         doing = self._describe()
         try:
             while await self._has_work():
-                slices = self._take()  # Step 1
-                doing = f"{self._describe()}, offsets {slices[0].first_offset} to {slices[-1].next_offset - 1}"
-                await self._process(slices)
+                feedback = self._feedback.take(self._config.batch_max_records)  # Step 1
+                self._awaits_feedback = self._awaits_feedback and not feedback
+                source = [] if self._awaits_feedback else self._source.take(self._config.batch_max_records)
+                self._on_room()
+                if source:
+                    doing = f"{self._describe()}, offsets {source[0].first_offset} to {source[-1].next_offset - 1}"
+                await self._process(source, feedback)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
@@ -151,53 +150,66 @@ class PartitionProcessor:
     async def _has_work(self) -> bool:
         """Waits until something is queued, and for the pause that limits the rate of transactions while there
         is little to do; full batches go at once. False when the processor is to stop."""
-        while not self._queue and not self._stopping:
+        while not self._can_work and not self._stopping:
             self._wake.clear()
             await self._wake.wait()
-        if self._queued_records < self._config.batch_max_records:
+        if self._source.records < self._config.batch_max_records:
             pause = self._last_commit + self._config.transaction_pause_seconds - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
         return not self._stopping
 
-    def _take(self) -> list[Slice]:
-        slices = [self._queue.popleft()]
-        count = len(slices[0].records)
-        while self._queue and count + len(self._queue[0].records) <= self._config.batch_max_records:
-            slices.append(self._queue.popleft())
-            count += len(slices[-1].records)
-        self._queued_records -= count
-        self._on_room()
-        return slices
+    @property
+    def _can_work(self) -> bool:
+        return self._feedback.records > 0 or (self._source.records > 0 and not self._awaits_feedback)
 
-    async def _process(self, slices: list[Slice]) -> None:
-        records = slices[0].records if len(slices) == 1 else list(chain.from_iterable(s.records for s in slices))
-        position = Position(self._config.source_topic, slices[-1].next_offset)
-
+    async def _process(self, source: list[Slice], feedback: list[Slice]) -> None:
         started = time.perf_counter()
-        batch = Batch(self._config.source_topic, self._partition, self._done_offset, records)
+        records, answers = records_of(source), records_of(feedback)
+        batch = Batch(
+            self._source.topic,
+            self._partition,
+            self._source.done_offset,
+            records,
+            self._feedback.done_offset,
+            answers,
+        )
         await reached("2")
         effects = self._handler(batch, self._store)  # Step 2
         handled = time.perf_counter()
+        taken = len(records) if effects.taken is None else effects.taken
+        if taken < len(records):
+            source = self._source.put_back(source, taken)
+            self._awaits_feedback = True
+            if not taken and not answers:
+                return  # Nothing happened: no transaction.
+        position = Position(
+            self._source.topic,
+            records[taken - 1].offset + 1 if taken else self._source.done_offset,
+            answers[-1].offset + 1 if answers else self._feedback.done_offset,
+        )
+        timestamp_ms = (records[taken - 1] if taken else answers[-1]).timestamp
         self._begun = time.monotonic()
         slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._tell_slow)
-        changelog_offset = await self._commit(effects, position, records[-1].timestamp)  # Steps 3 to 5
+        changelog_offset = await self._commit(effects, position, timestamp_ms)  # Steps 3 to 5
         slow.cancel()
         if self._is_slow:
             self._tell_done()
         await reached("6")
         self._store.apply(effects.rows, position, changelog_offset)  # Step 6
-        self._done_offset = position.offset
+        self._source.done_offset = position.offset
+        self._feedback.done_offset = position.feedback_offset
         await reached("7")
-        for done in slices:  # Step 7
+        for done in chain(source, feedback):  # Step 7
             done.acknowledge()
 
         committed = time.perf_counter()
         self._last_commit = self.busy_since = time.monotonic()
         self._observe(
             Committed(
+                self._stage.name,
                 self._partition,
-                len(records),
+                taken,
                 position.offset,
                 handled - started,
                 committed - handled,
@@ -209,12 +221,16 @@ class PartitionProcessor:
         """Returns the changelog offset after the transaction's last changelog record."""
         producer = self._producer
         position_record = OutRecord(POSITION_KEY, encode_position(position), [], timestamp_ms)
+        rows = chain(effects.rows.values(), (position_record,))
         await reached("3")
         await producer.begin()  # Step 3
-        changelog = await producer.send(self._config.changelog_topic, chain(effects.rows.values(), (position_record,)))
+        changelog = await producer.send(self._config.changelog_topic(self._stage), rows)
         others = [
             delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
         ]
+        for topic, by_partition in effects.routed.items():
+            for partition, sent in by_partition.items():
+                others += await producer.send(topic, sent, partition)
         self._deliveries = (*others, *changelog)
         await reached("4")
         for delivery in others:  # Step 4
@@ -224,10 +240,14 @@ class PartitionProcessor:
         for delivery in changelog:
             offsets = await delivery.offsets()
             if offsets.start < changelog_offset:
-                raise _changelog_shrank(self._config.changelog_topic, self._partition, offsets.start, changelog_offset)
+                topic = self._config.changelog_topic(self._stage)
+                raise _changelog_shrank(topic, self._partition, offsets.start, changelog_offset)
             changelog_offset = offsets.stop
         await reached("5")
-        await producer.commit(position.offset)  # Step 5
+        next_offsets = {self._source.topic: position.offset}
+        if self._feedback.topic:
+            next_offsets[self._feedback.topic] = position.feedback_offset
+        await producer.commit(next_offsets)  # Step 5
         return changelog_offset
 
     # -- What goes wrong, said by name
@@ -272,7 +292,7 @@ class PartitionProcessor:
         )
 
     def _describe(self) -> str:
-        return f"{self._config.source_topic}[{self._partition}]"
+        return f"{self._source.topic}[{self._partition}]"
 
 
 def _changelog_shrank(topic: str, partition: int, offset: int, expected: int) -> EngineFailure:

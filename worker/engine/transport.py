@@ -14,7 +14,7 @@ What differs from the stock driver, and why:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import aiokafka
@@ -29,10 +29,10 @@ from mode.utils.futures import notify
 
 from worker.engine.batch import SourceRecord
 from worker.engine.failure import as_worker_error, exit_process
+from worker.engine.inbox import Slice
 from worker.engine.internals import FAUST_LOGGER
 from worker.engine.membership import Membership
-from worker.engine.transaction import Slice
-from worker.errors import Fenced, InputLost
+from worker.errors import EngineFailure, Fenced, InputLost
 
 if TYPE_CHECKING:
     from worker.engine.app import BatchApp
@@ -121,7 +121,7 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
 
 
 class Consumer(stock.Consumer):
-    """The consumer of the source topic, in batches."""
+    """The consumer of every stage's input topics, in batches."""
 
     logger = FAUST_LOGGER
     _thread: ConsumerThread
@@ -157,7 +157,7 @@ class Consumer(stock.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         try:
             if not self.app.should_stop:
-                await self._engine.fence(self.source_partitions(assigned))
+                await self._engine.fence(self.assigned_partitions(assigned))
         except Exception as error:  # noqa: BLE001  # without fencing nothing may go on
             exit_process(as_worker_error(error, "fencing the former owners of the assigned partitions"))
         await super().on_partitions_assigned(assigned, generation_id)
@@ -166,26 +166,36 @@ class Consumer(stock.Consumer):
         """Nothing: after five minutes Faust would report every partition that has a changelog as one that hangs, and
         every source partition as never committed. What hangs is the watchdog's to find."""
 
-    def source_partitions(self, tps: set[TP]) -> list[int]:
-        return sorted(tp.partition for tp in tps if tp.topic == self._engine.config.source_topic)
+    def assigned_partitions(self, tps: set[TP]) -> list[int]:
+        """The numbers of the assigned partitions, the same of every input topic.
+
+        Raises EngineFailure when they are not: then a transaction would not cover what belongs together.
+        """
+        topics = [topic for stage in self._engine.config.stages for topic in stage.input_topics]
+        numbers = [sorted(tp.partition for tp in tps if tp.topic == topic) for topic in topics]
+        if any(each != numbers[0] for each in numbers):
+            raise EngineFailure(
+                "partitions of one number were assigned to different workers: "
+                f"{dict(zip(topics, numbers, strict=True))}",
+                "check with `python -m worker topics check` that all topics have the same number of partitions, "
+                "and that all workers of the group run the same version",
+            )
+        return numbers[0]
 
     async def perform_seek(self) -> None:
         """Nothing: the recovery seeks to the positions it restored, see `seek_to_positions`."""
 
-    async def seek_to_positions(self, offsets: Mapping[int, int]) -> None:
-        """Moves the source partitions to these offsets, and the bookkeeping with them."""
-        topic = self._engine.config.source_topic
+    async def seek_to_positions(self, offsets: Mapping[TP, int]) -> None:
+        """Moves the input partitions to these offsets, and the bookkeeping with them."""
         async with self._fetch_lock:
-            for partition, offset in offsets.items():
-                tp = TP(topic, partition)
+            for tp, offset in offsets.items():
                 await self.seek(tp, offset)
                 self._slice_offset[tp] = offset
                 self._committed_offset[tp] = offset
 
-    async def committed_offsets(self, partitions: list[int]) -> dict[int, int | None]:
-        """The group's committed source offsets, as the broker tells them (they may be gone: see position.py)."""
-        topic = self._engine.config.source_topic
-        return {p: await self._thread.committed(self._new_topicpartition(topic, p)) for p in partitions}
+    async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+        """The group's committed offsets, as the broker tells them (they may be gone: see position.py)."""
+        return {tp: await self._thread.committed(self._new_topicpartition(tp.topic, tp.partition)) for tp in tps}
 
     # -- Fetching
 
@@ -211,7 +221,7 @@ class Consumer(stock.Consumer):
                 exit_process(self._as_input_lost(error) or as_worker_error(error, "fetching records"))
 
     def _has_room(self, tp: TP) -> bool:
-        return self._engine.has_room(tp.partition)
+        return self._engine.has_room(tp.topic, tp.partition)
 
     async def _fetch_and_deliver(self, wanted: set[TP]) -> None:
         generation = self.app.consumer_generation_id

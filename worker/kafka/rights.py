@@ -58,11 +58,22 @@ def of_worker(settings: Settings) -> list[Right]:
         _topic("WRITE", settings.topic_enriched),
         _topic("WRITE", settings.topic_dead_letters),
         _topic("WRITE", settings.topic_ledger),
-        _topic("READ", settings.topic_changelog),
-        _topic("WRITE", settings.topic_changelog),
+        *(
+            _topic(operation, name)
+            for name in (
+                settings.topic_changelog,
+                settings.topic_profiles_changelog,
+                settings.topic_claims,
+                settings.topic_answers,
+            )
+            for operation in ("READ", "WRITE")
+        ),
         *(_topic("DESCRIBE_CONFIGS", name) for name in settings.topic_names().values()),
         Right("READ", Resource.GROUP, settings.app_id),
-        Right("WRITE", Resource.TRANSACTIONAL_ID, f"{settings.app_id}-{settings.topic_updates}-", prefixed=True),
+        *(
+            Right("WRITE", Resource.TRANSACTIONAL_ID, f"{settings.app_id}-{topic}-", prefixed=True)
+            for topic in (settings.topic_updates, settings.topic_claims)
+        ),
     ]
 
 

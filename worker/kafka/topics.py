@@ -61,7 +61,7 @@ class TopicDeclaration:
 
 
 def declared(settings: Settings) -> list[TopicDeclaration]:
-    """The five topics, the input first. All have the same number of partitions: outputs keep their input's."""
+    """All topics, the input first. All have the same number of partitions: outputs keep their input's."""
     shared = {
         "min.insync.replicas": "2" if settings.replication_factor >= 3 else "1",
         # Outputs carry their input's timestamp, and a producer's clock may run ahead.
@@ -76,6 +76,9 @@ def declared(settings: Settings) -> list[TopicDeclaration]:
         # A record of the largest size that `apply` lets pass must be one the topic takes.
         "max.message.bytes": str(max(BROKER_DEFAULT_MAX_BYTES, settings.max_record_bytes + BATCH_OVERHEAD_BYTES)),
     }
+
+    # A row may hold outputs that wait for an answer: at least one, so up to a record of the largest size more.
+    row_bytes = BROKER_DEFAULT_MAX_BYTES + 2 * settings.max_record_bytes + BATCH_OVERHEAD_BYTES
 
     def kept(days: int) -> dict[str, str]:
         return shared | {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
@@ -92,7 +95,10 @@ def declared(settings: Settings) -> list[TopicDeclaration]:
             kept(days=30) | {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)},
         ),
         topic(settings.topic_ledger, "counts per transaction", kept(days=30)),
-        topic(settings.topic_changelog, "stored sessions", compacted),
+        topic(settings.topic_changelog, "stored sessions", compacted | {"max.message.bytes": str(row_bytes)}),
+        topic(settings.topic_profiles_changelog, "who owns each profile", compacted),
+        topic(settings.topic_claims, "sessions bound to profiles", kept(days=30)),
+        topic(settings.topic_answers, "who owns the profile", kept(days=30)),
     ]
 
 

@@ -31,9 +31,9 @@ class Progress:
         self._reasons: Counter[str] = Counter()
 
     def record(self, committed: Committed) -> None:
-        self.records += committed.records
-        self._counts["transactions"] += 1
-        if isinstance(committed.summary, BatchSummary):
+        if isinstance(committed.summary, BatchSummary):  # the profiles' transactions are part of the sessions' work
+            self.records += committed.records
+            self._counts["transactions"] += 1
             self._counts.update(structs.asdict(committed.summary.outcomes))
             self._reasons.update(committed.summary.reasons)
 

@@ -6,7 +6,6 @@ outcome, and nothing of a rejected or duplicate update remains anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -19,19 +18,18 @@ from worker.session.content import EMPTY, first_difference, merged
 from worker.session.model import Content, EventType, Limits, Number, Session, State, Update
 from worker.session.rejections import Rejected
 
-OwnerOf: TypeAlias = Callable[[str], str | None]
-"""profile_id → the integration_id of the session that owns the profile's claim; None while nobody does."""
-
 
 class Accepted(Struct, frozen=True, gc=False):
     """The session changed: one revision more, one output record."""
 
     session: Session
+    """Its first_session is the one before the update; the answer to `claims` decides it, if there is one."""
     type: EventType
     previous_state: State | None
     """None: the update created the session."""
     claims: str | None
-    """The profile_id whose claim this update makes, if it makes one."""
+    """The profile_id this update binds the session to, None when it binds to none. first_session is then whether
+    this session owns the profile's claim: the first binding in the order of the claim log makes it."""
 
 
 class Unchanged(Struct, frozen=True, gc=False):
@@ -49,10 +47,9 @@ class Duplicate(Struct, frozen=True, gc=False):
 Outcome: TypeAlias = Accepted | Unchanged | Duplicate | Rejected
 
 
-def apply(stored: Session | None, update: Update, limits: Limits, owner_of: OwnerOf) -> Outcome:
+def apply(stored: Session | None, update: Update, limits: Limits) -> Outcome:
     """Decides one update. `stored` is the session of `update.integration_id`, None when there is none yet.
 
-    `owner_of` is asked only when the update binds the session to a profile it was not bound to before.
     The checks run in the order of session semantics, section 5; the first that fails names the reason.
     """
     # 1. Decode and schema are behind us: an Update is well-formed. Limits.
@@ -60,7 +57,7 @@ def apply(stored: Session | None, update: Update, limits: Limits, owner_of: Owne
     if refusal is not None:
         return refusal
     if stored is None:
-        return _create(update, limits, owner_of)
+        return _create(update, limits)
     # 2. event_id
     if update.event_id is not None:
         digest = stored.recent_events.get(update.event_id)
@@ -86,10 +83,10 @@ def apply(stored: Session | None, update: Update, limits: Limits, owner_of: Owne
             return Unchanged(_with_bookkeeping(stored, update, limits))
         if handling == "compare":
             return _final(stored.state, before, after)
-    return _accept(stored, state, after, update, limits, owner_of)
+    return _accept(stored, state, after, update, limits)
 
 
-def _create(update: Update, limits: Limits, owner_of: OwnerOf) -> Accepted | Rejected:
+def _create(update: Update, limits: Limits) -> Accepted | Rejected:
     """The first event of a session: an empty open session, then merged like any other."""
     if update.application_id is None:
         return _APPLICATION_REQUIRED
@@ -109,26 +106,20 @@ def _create(update: Update, limits: Limits, owner_of: OwnerOf) -> Accepted | Rej
         sequence=None,
         recent_events={},
     )
-    return _accept(unborn, "open", merged(EMPTY, update), update, limits, owner_of)
+    return _accept(unborn, "open", merged(EMPTY, update), update, limits)
 
 
-def _accept(
-    before: Session, state: State, content: Content, update: Update, limits: Limits, owner_of: OwnerOf
-) -> Accepted:
-    """The session with the new content and state, its totals, and the answer to first_session."""
+def _accept(before: Session, state: State, content: Content, update: Update, limits: Limits) -> Accepted:
+    """The session with the new content and state, and its totals."""
     cart_item_total, additional_cost_total, total = _totals(before, content, update)
-    first_session, claims = before.first_session, None
-    if content.profile_id != before.content.profile_id:
-        owner = owner_of(content.profile_id)
-        first_session = owner is None or owner == before.integration_id
-        claims = content.profile_id if owner is None else None
+    claims = None if content.profile_id == before.content.profile_id else content.profile_id
     session = Session(
         before.integration_id,
         before.created,
         before.application_id,
         state,
         content,
-        first_session,
+        before.first_session,
         cart_item_total,
         additional_cost_total,
         total,

@@ -96,6 +96,14 @@ def encode(event_type: EventType, session: Session, update: Update, case: Output
     )
 
 
+def split_at_first_session(value: bytes, case: OutputCase = "snake") -> tuple[bytes, bytes]:
+    """The value before and after what it says for first_session. Only numbers follow that, so its last occurrence
+    is never a caller's text."""
+    name = b'"first_session":' if case == "snake" else b'"firstSession":'
+    at = value.rindex(name) + len(name)
+    return value[:at], value[value.index(b",", at) :]
+
+
 def headers(event_type: EventType, session: Session, update: Update, received: Sequence[tuple[str, bytes]]) -> Headers:
     """CloudEvents in Kafka's binary mode, then the trace context among the `received` headers."""
     built = [

@@ -104,7 +104,11 @@ def test_a_row_without_key_a_deleted_row_and_an_unknown_reserved_key_are_found()
     [
         (encode_position(Position(TOPIC, 30)), 5, None),
         (encode_position(Position(TOPIC, 40)), 6, None),
-        (encode_position(Position(TOPIC, 35)), 5, "says updates 35; expected updates 30 or updates 40"),
+        (
+            encode_position(Position(TOPIC, 35)),
+            5,
+            "says updates 35, answers 0; expected updates 30, answers 0 or updates 40",
+        ),
         (encode_position(Position("other", 30)), 5, "says other 30"),
         (encode_position(Position(TOPIC, 30)), 6, "has timestamp 6; expected 5"),
         (b"?", 5, "cannot be read"),

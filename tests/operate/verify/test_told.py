@@ -59,7 +59,7 @@ def test_payload_is_shown_only_on_request() -> None:
         (b"order-1", "'order-1'"),
         (b"\xfe\n", "'\\\\xfe\\n'"),
         (POSITION_KEY, "the position record"),
-        (b"\xff\x01claim/p-1", "the claim of profile 'p-1'"),
+        (b"\xff\x01held-bytes", "the record of what is held"),
     ],
 )
 def test_keys_are_shown_as_text(key: bytes | None, shown: str | None) -> None:

@@ -4,13 +4,15 @@ of `verify` over them, each as one call."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
 from worker.agents.sessions import SessionsConfig, SessionsHandler
 from worker.engine.batch import Batch, OutRecord
 from worker.engine.position import POSITION_KEY, Position, encode_position
-from worker.load.generator import generate
+from worker.load.generator import play
+from worker.load.mix import Mix
 from worker.operate.verify import changelog
 from worker.operate.verify.changelog import ChangelogView
 from worker.operate.verify.dead_letters import DeadLetterComparison
@@ -36,8 +38,9 @@ class Record(NamedTuple):
 
 @cache
 def source() -> tuple[Record, ...]:
-    """Input of one partition. Every third offset is a hole, as of markers."""
-    events = generate(sessions=60, seed=3)
+    """Input of one partition, of guests alone: nothing waits for an answer. Every third offset is a hole, as of
+    markers."""
+    events = play(replace(Mix.of(90), anonymous=1.0, bound_later=0.0, hot_profile_sessions=0), seed=3)
     return tuple(
         Record(number + number // 2, 1_700_000_000_000 + number, event.key, event.value, tuple(event.headers))
         for number, event in enumerate(events)

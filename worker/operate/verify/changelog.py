@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from worker.agents.claims import CLAIM_KEY_PREFIX
+from worker.agents.sessions import HELD_KEY
 from worker.engine.batch import OutRecord, SourceRecord
 from worker.engine.position import POSITION_KEY, Position, decode_position
-from worker.errors import EngineFailure
+from worker.errors import UnknownFormat
 from worker.operate.verify.findings import Findings, Suspect, Told
 from worker.operate.verify.fold import PartitionModel
 
@@ -41,7 +41,7 @@ class ChangelogView:
         row = self.rows.get(POSITION_KEY)
         try:
             return None if row is None or row.value is None else decode_position(row.value)
-        except EngineFailure:
+        except UnknownFormat:
             return None
 
     def compare(self, model: PartitionModel) -> list[Suspect]:
@@ -66,19 +66,23 @@ class ChangelogView:
         row, position = self.rows.get(POSITION_KEY), self.position
         if row is None and None in acceptable:
             return []
-        expected = " or ".join("no record" if one is None else f"{one.topic} {one.offset}" for one in acceptable)
+        expected = " or ".join("no record" if one is None else _told(one) for one in acceptable)
         if row is None:
             text = f"the position record is not there; expected {expected}"
             return [Suspect("missing", _LAST, text, POSITION_KEY)]
         if position is None:
             text = "the position record cannot be read"
         elif position not in acceptable:
-            text = f"the position record says {position.topic} {position.offset}; expected {expected}"
+            text = f"the position record says {_told(position)}; expected {expected}"
         elif row.timestamp_ms != acceptable[position] or row.headers:
             text = f"the position record has timestamp {row.timestamp_ms}; expected {acceptable[position]}"
         else:
             return []
         return [Suspect("different", _LAST, text, POSITION_KEY, row)]
+
+
+def _told(position: Position) -> str:
+    return f"{position.topic} {position.offset}, answers {position.feedback_offset}"
 
 
 def report(suspects: Collection[Suspect], rewritten: Collection[bytes | None], findings: Findings) -> None:
@@ -95,7 +99,7 @@ def kind_of_row(key: bytes) -> str:
     """What the row is, for people."""
     if key == POSITION_KEY:
         return "the position record"
-    return "the claim" if key.startswith(CLAIM_KEY_PREFIX) else "the stored session"
+    return "the record of what is held" if key == HELD_KEY else "the stored session"
 
 
 def _is_row(found: Told, expected: OutRecord | None) -> bool:

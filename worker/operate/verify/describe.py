@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from worker.agents.claims import CLAIM_KEY_PREFIX
+from worker.agents.sessions import HELD_KEY
 from worker.engine.position import POSITION_KEY
 from worker.operate.verify.findings import Headers, Suspect, Told, digest
 from worker.operate.verify.outputs import claimed_revision
@@ -61,8 +61,8 @@ def shown_key(key: bytes | None) -> str | None:
         return None
     if key == POSITION_KEY:
         return "the position record"
-    if key.startswith(CLAIM_KEY_PREFIX):
-        return f"the claim of profile {_text(key.removeprefix(CLAIM_KEY_PREFIX))}"
+    if key == HELD_KEY:
+        return "the record of what is held"
     return _text(key)
 
 
@@ -81,7 +81,8 @@ def shown_value(value: bytes | None) -> str:
     if value is None:
         return "no value"
     try:
-        return str(row.decode(value))
+        session, pending = row.decode_with_pending(value)
+        return str(session) if pending is None else f"{session}, waiting: {pending}"
     except row.UnreadableRow:
         return value.decode(errors="backslashreplace")
 
@@ -115,8 +116,9 @@ def _differing_value(expected: bytes | None, found: bytes | None) -> list[str]:
 def _open(value: bytes) -> Any:
     """A value's parts: of JSON, or of a stored row; _ABSENT for neither."""
     with suppress(row.UnreadableRow):
-        session = row.decode(value)
-        return structs.asdict(session) | {"content": structs.asdict(session.content)}
+        session, pending = row.decode_with_pending(value)
+        waiting = {} if pending is None else {"waiting": structs.asdict(pending)}
+        return structs.asdict(session) | {"content": structs.asdict(session.content)} | waiting
     try:
         return json.loads(value, parse_int=_Number, parse_float=_Number)
     except (ValueError, RecursionError):

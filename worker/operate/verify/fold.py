@@ -20,7 +20,7 @@ _NOTHING: Final[list[OutRecord]] = []
 
 
 class Fold:
-    """The rows of one partition, as the input so far made them. Holds them all in memory."""
+    """The rows of one partition, as input and answers so far made them. Holds them all in memory."""
 
     def __init__(self, config: SessionsConfig, topic: str, partition: int) -> None:
         self._handler = SessionsHandler(config)
@@ -36,19 +36,31 @@ class Fold:
         """What the record leads to, its rows still as they were before: `apply` moves on."""
         return self._handler(Batch(self._topic, self._partition, record.offset, (record,)), self)
 
+    def step_of_answer(self, answer: SourceRecord) -> Effects:
+        """The same for an answer to first_session."""
+        return self._handler(Batch(self._topic, self._partition, 0, (), answer.offset, (answer,)), self)
+
     def apply(self, effects: Effects) -> None:
         """The rows as they are after the record."""
-        self.rows |= effects.rows
+        for key, row in effects.rows.items():
+            if row.value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = row
 
 
 class Tally:
-    """The counts of a range of input, for its ledger record."""
+    """The counts of a range of input and of answers, for its ledger record."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers_start: int = 0) -> None:
+        self._answers_start = answers_start
         self._records = 0
         self._outcomes = [0, 0, 0, 0]
         self._reasons: Counter[str] = Counter()
         self._ignored_fields = 0
+        self.enriched = 0
+        """Enriched records of updates and of answers."""
+        self.answers: ledger.Answers | None = None
         self.last_offset: int | None = None
         self.last_timestamp_ms = 0
 
@@ -60,6 +72,11 @@ class Tally:
         self._reasons.update(summary.reasons)
         self._ignored_fields += summary.ignored_fields
         self.last_offset, self.last_timestamp_ms = record.offset, record.timestamp
+
+    def take_answer(self, answer: SourceRecord) -> None:
+        records = 0 if self.answers is None else self.answers.records
+        self.answers = ledger.Answers(self._answers_start, answer.offset, records + 1)
+        self.last_timestamp_ms = answer.timestamp
 
     def entry(self, topic: str, partition: int, first_offset: int, last_offset: int) -> ledger.Entry:
         """The ledger record of the range."""
@@ -74,6 +91,8 @@ class Tally:
             outcomes,
             reasons,  # type: ignore[arg-type]  # codes, which Counter.update forgets
             self._ignored_fields,
+            self.enriched,
+            self.answers,
         )
 
 
@@ -117,15 +136,28 @@ class PartitionModel:
         self._count(summary)
         if tally is not None:
             tally.take(record, summary)
-        for output in effects.sends.get(self._config.enriched_topic, _NOTHING):
+        for letter in effects.sends.get(self._config.dead_letters_topic, _NOTHING):
+            self.letters[record.offset] = letter_digest(letter.key, letter.value, letter.headers, letter.timestamp_ms)
+        self._take(effects, tally)
+
+    def take_answer(self, answer: SourceRecord, tally: Tally | None) -> None:
+        """The next answer to first_session."""
+        if tally is not None:
+            tally.take_answer(answer)
+        self._take(self._fold.step_of_answer(answer), tally)
+
+    def _take(self, effects: Effects, tally: Tally | None) -> None:
+        outputs = effects.sends.get(self._config.enriched_topic, _NOTHING)
+        if tally is not None:
+            tally.enriched += len(outputs)
+        for output in outputs:
             assert output.key is not None
             whole = digest(output.key, output.value, output.headers, output.timestamp_ms)
             self.outputs.add(output.key, whole, is_required=not self._is_window_open)
-        for letter in effects.sends.get(self._config.dead_letters_topic, _NOTHING):
-            self.letters[record.offset] = letter_digest(letter.key, letter.value, letter.headers, letter.timestamp_ms)
         if self._is_window_open:
             for key, row in effects.rows.items():
-                self.rows_in_window.setdefault(key, [self.rows.get(key)]).append(row)
+                after = None if row.value is None else row
+                self.rows_in_window.setdefault(key, [self.rows.get(key)]).append(after)
         self._fold.apply(effects)
 
     def acceptable_rows(self, key: bytes) -> list[OutRecord | None]:

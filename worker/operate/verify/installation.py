@@ -31,12 +31,13 @@ async def run(settings: Settings, config: SessionsConfig, *, show_payload: bool,
     (await topics.check(settings)).require_usable()
     names = TopicNames(
         settings.topic_updates,
+        settings.topic_answers,
         settings.topic_enriched,
         settings.topic_dead_letters,
         settings.topic_ledger,
         settings.topic_changelog,
     )
-    results = {topic: TopicResult(topic, holds) for topic, holds in zip(names[1:], HOLDS, strict=True)}
+    results = {topic: TopicResult(topic, holds) for topic, holds in zip(names.written, HOLDS, strict=True)}
     report = Report(settings.topic_updates, results)
     try:
         async with Reader.open(settings, names) as reader:
@@ -67,9 +68,12 @@ async def _recall(
     if not outputs and not letters:
         return Recalls({}, {})
     partition = verification.partition
+    begin = await reader.beginning(names.answers, partition)
+    end = await reader.decided_end(names.answers, partition)
     asked = (names.updates, verification.first_offset, verification.next_offset)
-    (source,) = reader.open_logs(partition, asked)
-    return await recall(source, Fold(config, names.updates, partition), config, outputs, letters)
+    source, answers = reader.open_logs(partition, asked, (names.answers, begin, end))
+    fold = Fold(config, names.updates, partition)
+    return await recall(source, answers, verification.transactions, fold, config, outputs, letters)
 
 
 def _add(

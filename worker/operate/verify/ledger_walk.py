@@ -24,17 +24,20 @@ def entry_of(record: SourceRecord) -> ledger.Entry | None:
         entry = _decode(record.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return entry if 0 <= entry.first_offset <= entry.last_offset < 1 << 63 else None
+    return entry if 0 <= entry.first_offset <= entry.last_offset + 1 < 1 << 63 else None
 
 
 class LedgerWalk:
-    """`reached` is the source offset after the last range so far."""
+    """`reached` is the source offset after the last range so far, `answers_reached` that of the answers."""
 
-    def __init__(self, source_topic: str, partition: int, start: int, findings: Findings) -> None:
+    def __init__(
+        self, source_topic: str, partition: int, start: int, findings: Findings, answers_start: int = 0
+    ) -> None:
         self._source = (source_topic, partition)
         self._findings = findings
         self._whole = False
         self.reached = start
+        self.answers_reached = answers_start
 
     def begin(self, record: SourceRecord) -> ledger.Entry | None:
         """The next ledger record. None when it tells nothing about this partition's input."""
@@ -55,7 +58,22 @@ class LedgerWalk:
         elif not self._whole:
             text = f"its range {_range(entry)} overlaps: the one before ends at {self.reached - 1}"
             self._add("unexpected", record, text, entry.first_offset)
+        if entry.answers is not None and entry.answers.first_offset > self.answers_reached:
+            self.skip_answers(entry.answers.first_offset)
+        elif entry.answers is not None and entry.answers.first_offset < self.answers_reached and self._whole:
+            text = (
+                f"its range of answers overlaps: it begins at {entry.answers.first_offset}, "
+                f"the one before ends at {self.answers_reached - 1}"
+            )
+            self._add("unexpected", record, text, entry.first_offset)
+            self._whole = False
         return entry
+
+    def skip_answers(self, offset: int, why: str = "") -> None:
+        """The answers up to `offset` stand in no range."""
+        text = f"no range holds answers {self.answers_reached} to {offset - 1}{why}"
+        self._findings.add(Suspect("missing", self.reached, text, None, source_offset=self.reached))
+        self.answers_reached = offset
 
     def skip(self, offset: int, record: SourceRecord | None, why: str = "") -> None:
         """The input up to `offset` stands in no range. `record` is the ledger record behind the gap, if any."""
@@ -69,9 +87,12 @@ class LedgerWalk:
     def end(self, record: SourceRecord, entry: ledger.Entry, tally: Tally) -> None:
         """The input is folded through the entry's range, and these are its counts."""
         reached, self.reached = self.reached, max(self.reached, entry.last_offset + 1)
+        if entry.answers is not None:
+            self.answers_reached = max(self.answers_reached, entry.answers.last_offset + 1)
         if not self._whole:
             return
-        if tally.last_offset != entry.last_offset:
+        is_empty = entry.last_offset < entry.first_offset
+        if not is_empty and tally.last_offset != entry.last_offset:
             self._add("different", record, f"its range {_range(entry)} does not end at a record of the input", reached)
             return
         expected = tally.entry(*self._source, entry.first_offset, entry.last_offset)

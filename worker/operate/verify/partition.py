@@ -40,13 +40,18 @@ RETENTION_REMEDY: Final = (
 
 
 class TopicNames(NamedTuple):
-    """The five topics, the input first."""
+    """What a worker reads, then what it writes."""
 
     updates: str
+    answers: str
     enriched: str
     dead_letters: str
     ledger: str
     changelog: str
+
+    @property
+    def written(self) -> tuple[str, str, str, str]:
+        return self[2:]
 
 
 class _Bounds(NamedTuple):
@@ -61,6 +66,8 @@ class _Bounds(NamedTuple):
     changelog_end: int
     input_begin: int
     input_end: int
+    answers_begin: int
+    answers_end: int
 
 
 class PartitionVerification:
@@ -78,9 +85,11 @@ class PartitionVerification:
         self._note_progress = note_progress
         self._model = PartitionModel(config, names.updates, partition)
         self._folded_timestamp_ms = 0
-        self.findings = {topic: Findings() for topic in names[1:]}
+        self.findings = {topic: Findings() for topic in names.written}
         self.first_offset = 0
         self.next_offset = 0
+        self.transactions: list[tuple[int, int]] = []
+        """The offsets of input and answers after each."""
         self.written_by: Counter[str] = Counter()
 
     @property
@@ -127,6 +136,8 @@ class PartitionVerification:
             ends[2],
             await reader.beginning(names.updates, partition),
             await reader.decided_end(names.updates, partition),
+            await reader.beginning(names.answers, partition),
+            await reader.decided_end(names.answers, partition),
         )
 
     async def _read_changelog(self, bounds: _Bounds) -> ChangelogView:
@@ -142,10 +153,11 @@ class PartitionVerification:
         """Folds the input as far as the work has come. Returns where it may stand now, as the position record of
         a transaction says it, each with the timestamp of its last record."""
         names, model = self._names, self._model
-        entries, source = self._reader.open_logs(
+        entries, source, answers = self._reader.open_logs(
             self._partition,
             (names.ledger, bounds.ledger_begin, bounds.ledger_end),
             (names.updates, bounds.input_begin, bounds.input_end),
+            (names.answers, bounds.answers_begin, bounds.answers_end),
         )
         walk: LedgerWalk | None = None
         ends: dict[Position | None, int] = {None: 0}
@@ -157,19 +169,26 @@ class PartitionVerification:
                 model.open_window(walk.reached)
             entry = walk.begin(record)
             if entry is not None:
+                if entry.answers is not None:
+                    await self._take_answers(answers, entry.answers.first_offset, None)
                 await self._take(source, entry.first_offset)
-                tally = Tally()
+                tally = Tally(walk.answers_reached)
+                if entry.answers is not None:
+                    await self._take_answers(answers, entry.answers.last_offset + 1, tally)
                 await self._take(source, entry.last_offset + 1, tally)
                 walk.end(record, entry, tally)
                 model.outputs.end_transaction()
-            ends[Position(names.updates, walk.reached)] = self._folded_timestamp_ms
+                self.transactions.append((walk.reached, walk.answers_reached))
+            ends[Position(names.updates, walk.reached, walk.answers_reached)] = self._folded_timestamp_ms
         has_ledger = walk is not None or not bounds.ledger_begin
         walk = walk or await self._begin(None, bounds, source)
-        if position is not None and position.topic == names.updates and walk.reached < position.offset <= source.end:
+        if position is not None and position.topic == names.updates and _is_ahead(position, walk, source, answers):
             if has_ledger:
-                walk.skip(position.offset, None, ", though the position record says that they are done")
+                _tell_skipped(position, walk)
+            await self._take_answers(answers, position.feedback_offset, None)
             await self._take(source, position.offset)
-            walk.reached = position.offset
+            walk.reached, walk.answers_reached = position.offset, position.feedback_offset
+            self.transactions.append((walk.reached, walk.answers_reached))
             ends = {position: self._folded_timestamp_ms}
         self.next_offset = walk.reached
         return ends
@@ -199,7 +218,7 @@ class PartitionVerification:
             start = 0 if first is None else first.first_offset
             await self._take(source, start)
         self.first_offset = begin
-        return LedgerWalk(names.updates, partition, start, self.findings[names.ledger])
+        return LedgerWalk(names.updates, partition, start, self.findings[names.ledger], bounds.answers_begin)
 
     async def _take(self, source: PartitionLog, offset: int, tally: Tally | None = None) -> None:
         """Folds the input up to `offset`."""
@@ -209,6 +228,13 @@ class PartitionVerification:
                 model.take(record, tally)
             self._folded_timestamp_ms = records[-1].timestamp
             self._note_progress(self._partition, records[-1].offset + 1 - source.begin, source.end - source.begin)
+
+    async def _take_answers(self, answers: PartitionLog, offset: int, tally: Tally | None) -> None:
+        """Folds the answers up to `offset`."""
+        async for records in answers.until(offset):
+            for record in records:
+                self._model.take_answer(record, tally)
+            self._folded_timestamp_ms = records[-1].timestamp
 
     # ------------------------------------------------------------------ what the worker wrote
 
@@ -245,6 +271,21 @@ class PartitionVerification:
         begin = await self._reader.beginning(topic, self._partition)
         (log,) = self._reader.open_logs(self._partition, (topic, begin, max(begin, end)))
         return log
+
+
+def _is_ahead(position: Position, walk: LedgerWalk, source: PartitionLog, answers: PartitionLog) -> bool:
+    """Whether a transaction behind the last ledger record is possible, and the position says that there was one."""
+    if position.offset > source.end or position.feedback_offset > answers.end:
+        return False
+    return position.offset > walk.reached or position.feedback_offset > walk.answers_reached
+
+
+def _tell_skipped(position: Position, walk: LedgerWalk) -> None:
+    why = ", though the position record says that they are done"
+    if position.offset > walk.reached:
+        walk.skip(position.offset, None, why)
+    if position.feedback_offset > walk.answers_reached:
+        walk.skip_answers(position.feedback_offset, why)
 
 
 async def _relevant(entries: PartitionLog, bounds: _Bounds) -> AsyncIterator[SourceRecord]:

@@ -1,0 +1,151 @@
+"""The oracle's part about profiles (S10): claims, answers and the profiles' table.
+
+Every binding of a session to a profile makes exactly one claim, on the partition of the profile; every claim gets
+exactly one answer, on the partition of its session; who was first is the claim log's order. Folded here without the
+worker's code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from tests.logs import ByPartition, Logs, Record, ordered
+from tests.verdict import Verdict
+
+POSITION_KEY: Final = b"\xff\x00position"
+SESSIONS_KEPT: Final = 100
+"""Contract: a profile remembers its latest sessions."""
+
+
+class Claim(NamedTuple):
+    """One update bound a session to a profile; `timestamp` in ms, the update's."""
+
+    profile_id: str
+    integration_id: str
+    revision: int
+    timestamp: int
+
+
+def owners_in(claims: Mapping[int, Sequence[Record]]) -> dict[str, str]:
+    """profile_id → integration_id of whoever claimed it first. A profile's claims are all in one partition."""
+    owners: dict[str, str] = {}
+    for record in ordered(claims):
+        told = json.loads(record.value or b"")
+        owners.setdefault(told["profile_id"], told["integration_id"])
+    return owners
+
+
+def judge_claims(
+    logs: Logs,
+    expected: Iterable[tuple[int, Claim]],
+    profile_row: Callable[[str, Sequence[str], bool], bytes],
+    source_position: Callable[[bytes], int],
+    verdict: Verdict,
+) -> None:
+    """`expected`: the claims of the model's steps, each with its session's partition."""
+    _judge_claim_log(logs.claims, expected, verdict)
+    _judge_answers(logs, verdict)
+    for partition, log in logs.claims.items():
+        _judge_profiles(logs, partition, log, profile_row, source_position, verdict)
+
+
+def _judge_claim_log(claims: ByPartition, expected: Iterable[tuple[int, Claim]], verdict: Verdict) -> None:
+    wanted = Counter((partition, *claim) for partition, claim in expected)
+    found: Counter[tuple[int, str, str, int, int]] = Counter()
+    for record in ordered(claims):
+        told = json.loads(record.value or b"")
+        profile_id = told["profile_id"]
+        found[told["partition"], profile_id, told["integration_id"], told["revision"], record.timestamp] += 1
+        if record.key != profile_id.encode() or record.partition != crc32(profile_id.encode()) % len(claims):
+            verdict.fault("S10", record.partition, f"the claim at offset {record.offset} is in the wrong place: {told}")
+    _compare("claim", wanted, found, verdict)
+
+
+def _judge_answers(logs: Logs, verdict: Verdict) -> None:
+    owners = owners_in(logs.claims)
+    wanted: Counter[tuple[int, str, str, int, str, int]] = Counter()
+    for partition, log in logs.claims.items():
+        for record in log:
+            if record.offset >= logs.committed_claims.get(partition, 0):
+                verdict.lag += 1
+                verdict.fault("S7", partition, f"the claim at offset {record.offset} is not answered")
+                continue
+            told = json.loads(record.value or b"")
+            owner = owners[told["profile_id"]]
+            wanted[
+                told["partition"], told["integration_id"], told["profile_id"], told["revision"], owner, record.timestamp
+            ] += 1
+    found: Counter[tuple[int, str, str, int, str, int]] = Counter()
+    for record in ordered(logs.answers):
+        told = json.loads(record.value or b"")
+        asked = told["integration_id"], told["profile_id"], told["revision"]
+        found[record.partition, *asked, told["owner"], record.timestamp] += 1
+    _compare("answer", wanted, found, verdict)
+
+
+def _compare(
+    what: str,
+    wanted: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str, int]],
+    found: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str, int]],
+    verdict: Verdict,
+) -> None:
+    """As often there as it must be."""
+    for each in wanted.keys() | found.keys():
+        more = found[each] - wanted[each]  # type: ignore[index]
+        if more < 0:
+            verdict.lost -= more
+            verdict.fault("S10", None, f"lost: {what} {each}")
+        elif more and wanted[each]:  # type: ignore[index]
+            verdict.duplicated += more
+            verdict.fault("S10", None, f"duplicated: {what} {each}")
+        elif more:
+            verdict.unexpected += more
+            verdict.fault("S10", None, f"unexpected: {what} {each}")
+
+
+def _judge_profiles(
+    logs: Logs,
+    partition: int,
+    claims: Sequence[Record],
+    profile_row: Callable[[str, Sequence[str], bool], bytes],
+    source_position: Callable[[bytes], int],
+    verdict: Verdict,
+) -> None:
+    """The changelog of profiles, compacted, and every store of them against the claims that are done."""
+    reached = logs.committed_claims.get(partition, 0)
+    sessions: dict[bytes, list[str]] = {}
+    cut: set[bytes] = set()
+    first: dict[bytes, str] = {}
+    for record in claims:
+        if record.offset >= reached:
+            break
+        told = json.loads(record.value or b"")
+        key = told["profile_id"].encode()
+        first.setdefault(key, told["integration_id"])
+        bound = sessions.setdefault(key, [])
+        if told["integration_id"] not in bound:
+            bound.append(told["integration_id"])
+            if len(bound) > SESSIONS_KEPT:
+                cut.add(key)
+                del bound[0]
+    wanted = {key: profile_row(first[key], bound, key in cut) for key, bound in sessions.items()}
+    changelog = {record.key or b"": record.value or b"" for record in logs.profiles.get(partition, ())}
+    for name, rows in (
+        ("changelog", changelog),
+        *(("store", stores[partition]) for stores in logs.profile_stores if partition in stores),
+    ):
+        position = rows.get(POSITION_KEY)
+        if position is not None and source_position(position) != reached:
+            verdict.fault(
+                "S10", partition, f"the profiles' {name} is at {source_position(position)}, committed {reached}"
+            )
+        found = {key: row for key, row in rows.items() if not key.startswith(b"\xff")}
+        for key in wanted.keys() | found.keys():
+            if wanted.get(key) != found.get(key):
+                verdict.different += 1
+                told_as = f"expected {wanted.get(key)!r}, found {found.get(key)!r}"
+                verdict.fault("S10", partition, f"{name} row of profile {key!r}: {told_as}")
