@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -46,14 +47,19 @@ def fill(store: RocksDBStore, begin: int, end: int) -> None:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of a process that was killed, with flushed rows and rows that never were."""
     directory = tmp_path_factory.mktemp("killed") / "0"
-    child = os.fork()
-    if child == 0:
-        store, _ = open_rocksdb(directory)
-        store.begin("changelog")
-        fill(store, 0, ROWS)
-        os._exit(0)
-    os.waitpid(child, 0)
+    # Not forked: RocksDB's threads would be missing in a copy of this process, and its writes would wait for them.
+    child = multiprocessing.get_context("spawn").Process(target=_fill_and_die, args=(directory,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
     return directory
+
+
+def _fill_and_die(directory: Path) -> None:
+    store, _ = open_rocksdb(directory)
+    store.begin("changelog")
+    fill(store, 0, ROWS)
+    os._exit(0)
 
 
 @dataclass
