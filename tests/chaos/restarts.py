@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection
 from types import TracebackType
@@ -20,7 +21,8 @@ class Restarts:
         """codes: the ends that are in order; any other fails the scenario when the `with` is left."""
         self.ended: Counter[int] = Counter()
         self._worker, self._codes = worker, codes
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._changing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="restarts", daemon=True)
 
     def __enter__(self) -> Self:
@@ -34,15 +36,20 @@ class Restarts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        self._thread.join()
+        with self._changing:
+            self._stopping = True
+        self._worker.expected_up = self._worker.running
         if error is None:
+            self._worker.require_running()
             wrong = self.ended.keys() - set(self._codes)
             assert not wrong, f"{self._worker.name} ended with {sorted(wrong)}\n{self._worker.tail()}"
 
     def _run(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
-            if not self._worker.running:
-                self.ended[self._worker.wait_exit(0)] += 1
-                self._worker.start()
-                self._worker.expected_up = False
+        # A worker dies with the thread that started it: this one outlives the `with`, as long as the worker does.
+        while not self._stopping or self._worker.running:
+            with self._changing:
+                if not self._stopping and not self._worker.running:
+                    self.ended[self._worker.wait_exit(0)] += 1
+                    self._worker.start()
+                    self._worker.expected_up = False
+            time.sleep(POLL_SECONDS)
