@@ -58,5 +58,6 @@ def test_the_position_in_the_state_wins_over_the_groups_offsets(pipeline: Pipeli
     worker.start()
     # The group's offsets say nothing here: what the ledger reached is what was really processed.
     pipeline.wait_until(lambda: pipeline.ledger_reached() == pipeline.targets(), "all events in the ledger")
+    pipeline.wait_until(lambda: pipeline.held() == 0, "no output waits for an answer")
     worker.stop()
     assert pipeline.verdict(worker).require_clean().events == len(events)

@@ -57,7 +57,7 @@ def test_each_right_that_is_missing_at_the_start_is_named_and_no_other(installat
     one = installation
     one.create_topics()
     needed = rights.of_worker(one.settings)
-    assert len(needed) == 13
+    assert len(needed) == 23
     started = {}
     for number, lacking in enumerate(needed):
         user = f"lacks-{number}"
@@ -83,20 +83,25 @@ def test_missing_topics_are_missing_topics_to_who_may_see_them(installation: Ins
     refused(one.worker(), 2, "topics create", one.names.updates)
 
 
+RIGHTS_AT_WORK = 13
+
+
 def test_each_right_taken_from_a_running_worker_ends_it_by_name_and_given_back_nothing_is_lost(
     secured: SecuredKafka, tmp_path: Path
 ) -> None:
     """What the broker itself refuses while the worker works, for each right that work needs: the list has none too
-    many. (The changelog is read and configurations are asked for at the start only: see the next tests.)"""
+    many. (Changelogs are read and configurations are asked for at the start only: see the next tests.)"""
     installations: list[tuple[Installation, Right, WorkerProcess]] = []
     try:
-        for number in range(7):
+        for number in range(RIGHTS_AT_WORK):
             one = Installation(secured, unique("taken"), tmp_path / str(number))
             one.directory.mkdir()
             one.create_topics()
             # DESCRIBE stays: it is the right to read or write that is taken, not that to see.
             needed = rights.of_worker(one.settings)
-            taken = [right for right in needed if is_used_at_work(right, one)][number]
+            at_work = [right for right in needed if is_used_at_work(right, one)]
+            assert len(at_work) == RIGHTS_AT_WORK
+            taken = at_work[number]
             seeing = right_to_see(taken)
             one.environment = one.add_user(one.app_id, [*needed, seeing])
             installations.append((one, taken, one.worker()))
@@ -124,7 +129,8 @@ def test_each_right_taken_from_a_running_worker_ends_it_by_name_and_given_back_n
 
 
 def is_used_at_work(right: Right, one: Installation) -> bool:
-    return right.operation != "DESCRIBE_CONFIGS" and right != Right("READ", rights.Resource.TOPIC, one.names.changelog)
+    restored = [Right("READ", rights.Resource.TOPIC, name) for name in (one.names.changelog, one.names.profiles)]
+    return right.operation != "DESCRIBE_CONFIGS" and right not in restored
 
 
 def right_to_see(right: Right) -> Right:
