@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 KEEP ?=
 CSV ?=
+# Test processes; each has a Kafka of its own, some 600 MB.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint chaos bench requirements clean
@@ -27,7 +29,7 @@ demo: setup ## the main job, from nothing to sums on the screen; KEEP=1 leaves i
 	$(BIN)/python -m worker demo $(if $(KEEP),--keep) $(addprefix --csv ,$(CSV))
 
 test: lint ## everything: lint, types, imports, all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: setup ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check --quiet .

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.chaos.catalogue import scenarios
 from tests.chaos.play import Brokers, prepared
@@ -21,8 +22,19 @@ def brokers(kafka: EmbeddedKafka) -> Iterator[Brokers]:
         yield brokers
 
 
+def _parameters() -> list[ParameterSet]:
+    """Scenarios that share a Kafka of their own kind play in one process, so that it is started once."""
+    return [
+        pytest.param(
+            each, id=each.name, marks=[] if each.broker == "shared" else [pytest.mark.xdist_group(each.broker)]
+        )
+        for each in scenarios()
+        if each.has_short_form
+    ]
+
+
 @pytest.mark.broker
-@pytest.mark.parametrize("scenario", [each for each in scenarios() if each.has_short_form], ids=lambda each: each.name)
+@pytest.mark.parametrize("scenario", _parameters())
 def test_nothing_is_lost_or_doubled(scenario: Scenario, brokers: Brokers, tmp_path: Path) -> None:
     with prepared(scenario, brokers, tmp_path, SEED, long=False) as run:
         scenario.play(run)
