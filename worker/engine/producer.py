@@ -57,9 +57,10 @@ class TransactionalProducer:
     async def open(self) -> None:
         """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
         await self._kafka.start()
-        # Metadata of every topic now, so that no send has to wait for it inside a transaction.
-        for topic in (self._config.changelog_topic(self._stage), *self._stage.output_topics):
-            await self._kafka.client.add_topic(topic)
+        # Metadata of every topic now, so that no send has to wait for it inside a transaction. All at once: the group
+        # waits for this, and each question takes a round trip.
+        topics = (self._config.changelog_topic(self._stage), *self._stage.output_topics)
+        await asyncio.gather(*(self._kafka.client.add_topic(topic) for topic in topics))
 
     async def begin(self) -> None:
         await self._kafka.begin_transaction()

@@ -9,21 +9,25 @@ resumes before it seeks and processes the first records twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import structlog
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager as StockTableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from worker.engine.engine import Place
+from worker.engine.config import StageConfig
+from worker.engine.engine import Engine, Place
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.internals import FAUST_LOGGER
 from worker.engine.position import Position
 from worker.engine.restore import open_reader, require_kept, restore, start_positions
+from worker.engine.store import PartitionStore
 
 if TYPE_CHECKING:
     from worker.engine.app import BatchApp
@@ -73,11 +77,8 @@ class BulkRecovery(Recovery):
             stages = engine.config.stages
             topics = {topic for each in stages for topic in (engine.config.changelog_topic(each), *each.input_topics)}
             async with open_reader(engine.config.client, "read_uncommitted", *topics) as reader:
-                for stage in stages:
-                    its_stores = {place.partition: store for place, store in stores.items() if place.stage is stage}
-                    await restore(engine.config, stage, reader, its_stores, engine.note_progress)
-                    found = await start_positions(reader, stage, its_stores)
-                    positions |= {Place(stage, partition): position for partition, position in found.items()}
+                for found in await asyncio.gather(*(_restored(engine, stage, reader, stores) for stage in stages)):
+                    positions |= found
         offsets = _offsets_of(positions)
         committed = await consumer.committed_offsets(offsets)
         for (stage, partition), position in positions.items():
@@ -120,6 +121,16 @@ class BulkRecovery(Recovery):
                     state_position=offset,
                     used="state_position",
                 )
+
+
+async def _restored(
+    engine: Engine, stage: StageConfig, reader: AIOKafkaConsumer, stores: Mapping[Place, PartitionStore]
+) -> dict[Place, Position]:
+    """Brings one stage's stores up to date; returns where it goes on."""
+    its_stores = {place.partition: store for place, store in stores.items() if place.stage is stage}
+    await restore(engine.config, stage, reader, its_stores, engine.note_progress)
+    positions = await start_positions(reader, stage, its_stores)
+    return {Place(stage, partition): position for partition, position in positions.items()}
 
 
 def _offsets_of(positions: Mapping[Place, Position]) -> dict[TP, int]:

@@ -8,6 +8,7 @@ left open there may be rows of ours, so a restore waits until it is ended, at th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -166,8 +167,8 @@ async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: 
     )
     await consumer.start()
     try:
-        for topic in topics:  # else the first question about each waits for a retry, a tenth of a second
-            await consumer._client.add_topic(topic)
+        # Else the first question about each waits for a retry, a tenth of a second.
+        await asyncio.gather(*(consumer._client.add_topic(topic) for topic in topics))
         yield consumer
     finally:
         await consumer.stop()
