@@ -43,6 +43,7 @@ RELIED_UPON: Final = (
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._start_heartbeat_task",
     "aiokafka.conn:AIOKafkaConnection.send",
 )
 

@@ -97,7 +97,11 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._membership.note(self._ensure_consumer()._coordinator)
+        coordinator = self._ensure_consumer()._coordinator
+        self._membership.note(coordinator)
+        # aiokafka begins with its heartbeats when this returns. Fencing takes a dozen round trips, and longer while a
+        # coordinator moves: beyond the session timeout the group would throw this member out, again and again.
+        coordinator._start_heartbeat_task()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def committed(self, tp: TP) -> int | None:
