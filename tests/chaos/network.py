@@ -55,7 +55,8 @@ def cut_in_a_transaction(run: Run) -> None:
 def slow_network(run: Run) -> None:
     """200 ms of latency in both directions, then 100 KB/s at most; the worker never ends."""
     run.pipeline.create_topics()
-    run.proxy.delay(0.2)
+    # A start takes a dozen round trips and more: longer than the session timeout.
+    run.proxy.delay(run.scaled(200, 450) / 1000)
     with run.traffic(per_second=run.scaled(100, 200)):
         worker = run.pipeline.worker()
         run.wait_progress(run.scaled(200, 5_000), timeout_seconds=120)

@@ -36,6 +36,8 @@ class Restarts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        while error is None and not self._worker.running:
+            time.sleep(POLL_SECONDS)
         with self._changing:
             self._stopping = True
         self._worker.expected_up = self._worker.running
