@@ -9,7 +9,8 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
 
-PER_SECOND = 1_000
+SHORT_PER_SECOND, LONG_PER_SECOND = 1_000, 300
+"""Rounds with waits for replicas take minutes, and the oracle holds every record in memory."""
 BROKER_GONE_SECONDS = 60
 """For a partition to go on after a broker died: its session at the controller (4 s here), an election, retries."""
 
@@ -20,14 +21,14 @@ def broker_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
             with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
                 cluster.kafka.kill(node)
             run.injected("broker killed")
-            run.wait_progress(run.scaled(200, 8_000))
+            run.wait_progress(run.scaled(200, 2_000))
             cluster.start(node, wait_in_sync=run.long)
         worker.require_running()
     cluster.wait_in_sync()
@@ -39,7 +40,7 @@ def rolling_upgrade(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
@@ -58,7 +59,7 @@ def coordinator_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         run.wait_progress(500)
         for round_ in range(run.scaled(1, 6)):
@@ -69,7 +70,7 @@ def coordinator_killed(run: Run) -> None:
             with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
                 cluster.kafka.kill(node)
             run.injected(what)
-            run.wait_progress(run.scaled(200, 5_000))
+            run.wait_progress(run.scaled(200, 1_500))
             cluster.start(node, wait_in_sync=run.long)
         worker.require_running()
     cluster.wait_in_sync()
@@ -81,7 +82,7 @@ def coordinator_moves_at_start(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         run.wait_progress(1_000)
         for _ in range(run.scaled(1, 8)):
@@ -107,7 +108,7 @@ def two_lost(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         run.wait_progress(500)
         with Restarts(worker, {3, 70, 71}) as restarts:
@@ -137,7 +138,7 @@ def worker_and_broker_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=PER_SECOND):
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
         worker.start()
         for node in _in_turn(run, short=1, rounds=2):
             run.wait_progress(run.rng.randint(500, 1_500))
