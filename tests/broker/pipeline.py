@@ -242,8 +242,9 @@ class Pipeline:
         outputs = (self.names.enriched, self.names.dead_letters, self.names.ledger, self.names.changelog)
         return {topic: len(ordered(read_topic(self.bootstrap, topic, isolation=isolation))) for topic in outputs}
 
-    def verdict(self, *stopped: WorkerProcess) -> Verdict:
-        """The oracle's judgement of all this app has done; the RocksDB stores of the `stopped` workers included."""
+    def verdict(self, *stopped: WorkerProcess, schema_every: int = 1) -> Verdict:
+        """The oracle's judgement of all this app has done; the RocksDB stores of the `stopped` workers included.
+        Every n-th record is held against its schema."""
         logs = read_logs(self.bootstrap, self.names, self.app_id)
         logs.worker_logs = [worker.output() for worker in self.workers if not worker.may_fail]
         for worker in stopped:
@@ -253,7 +254,7 @@ class Pipeline:
             for table, kept in (("sessions", logs.stores), ("profiles", logs.profile_stores)):
                 stores = read_stores(worker.state_dir, table)
                 kept.append(stores if owned is None else {p: stores[p] for p in owned})
-        return judge(logs, WorkerRules(self.settings))
+        return judge(logs, WorkerRules(self.settings, schema_every))
 
 
 def _delivered(error: object, _message: object) -> None:

@@ -35,7 +35,7 @@ def compacted(run: Run) -> None:
     configure(
         run.pipeline,
         changelog,
-        {"segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "1000"},
+        {"min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "1000"},
     )
     worker = run.pipeline.prepared(**JSON, batch_max_records=50)
     with _eager_cleaner(run.pipeline):
@@ -231,7 +231,7 @@ def unknown_version(run: Run) -> None:
             assert worker.wait_exit(EXIT_SECONDS) == 4, worker.tail()
             (told,) = worker.logged("worker_failed")
             assert told["error"] == "UnknownFormat", told
-            assert "a row of version 1 begins with 92 01, this one 92 63" in told["problem"], told
+            assert "this one with 92 63" in told["problem"], told
         run.injected("unknown version refused", 2)
         _write(run.pipeline, rows.values())
         with run.resuming():

@@ -33,6 +33,8 @@ must pass, both may be hurt too (but kill -9 of a single node is not judged: see
 the scenario brings its own."""
 
 DRAIN_SECONDS: Final = 180
+SCHEMA_EVERY: Final = 50
+"""Faults change what is written and when, not how a record looks."""
 MAX_OPEN_FILES: Final = 512
 MAX_RESIDENT_BYTES: Final = 800 << 20
 """Bounds no scenario's worker may cross (S8); one alone with four partitions takes some 60 files and 230 MB."""
@@ -179,7 +181,7 @@ class Run:
             worker.stop()
         self.count_aborted()
         with_store = [worker for worker in running if (worker.state_dir / "sessions").is_dir()]
-        verdict = self.pipeline.verdict(*with_store).require_clean()
+        verdict = self.pipeline.verdict(*with_store, schema_every=SCHEMA_EVERY).require_clean()
         assert self.faults, "the scenario's fault did not bite"
         return verdict
 
