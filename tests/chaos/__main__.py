@@ -19,11 +19,14 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Repeats a run's choices; a new one each time without it.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Scenarios whose name contains this; may be repeated.")] = None,
     rounds: Annotated[int, typer.Option(help="Play everything so often, each round with the next seed.")] = 1,
+    short: Annotated[bool, typer.Option("--short", help="The short forms: seconds each instead of minutes.")] = False,
     list_only: Annotated[bool, typer.Option("--list", help="Name the scenarios and end.")] = False,
 ) -> None:
     """Plays fault scenarios in their long form. Exit code 1 when one of them fails."""
     console = Console()
     chosen = [each for each in scenarios() if not only or any(part in each.name for part in only)]
+    if short:
+        chosen = [each for each in chosen if each.has_short_form]
     if list_only:
         for each in chosen:
             console.print(f"[bold]{each.name}[/bold]  {each.about}", highlight=False)
@@ -36,7 +39,7 @@ def main(
         for number in range(rounds):
             for each in chosen:
                 console.print(f"… {each.name}: {each.about}", highlight=False)
-                done = play(each, brokers, directory / f"{each.name}-{number}", first + number)
+                done = play(each, brokers, directory / f"{each.name}-{number}", first + number, long=not short)
                 if done.failure is not None:
                     console.print(f"[red]FAILED[/red] {each.name}, seed {first + number}")
                     console.print(done.failure, markup=False, highlight=False)

@@ -131,12 +131,12 @@ def prepared(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *
         run.pipeline.destroy()
 
 
-def play(scenario: Scenario, brokers: Brokers, directory: Path, seed: int) -> Played:
-    """The long form, as a row of the table. The directory with all logs is kept when it fails."""
+def play(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *, long: bool) -> Played:
+    """The long or the short form, as a row of the table. The directory with all logs is kept when it fails."""
     directory.mkdir(parents=True)
     started = time.monotonic()
     verdict, failure = None, None
-    with prepared(scenario, brokers, directory, seed, long=True) as run:
+    with prepared(scenario, brokers, directory, seed, long=long) as run:
         try:
             scenario.play(run)
             verdict = run.finish()

@@ -201,7 +201,7 @@ def disk_full(run: Run) -> None:
         feed(run.scaled(1_000, 10_000))
         run.pipeline.wait_drained()  # from memory it goes on
         worker.sigterm()
-        require_refused(worker, str(worker.state_dir / "sessions"))
+        require_refused(worker, str(worker.state_dir))
         run.injected(f"full disk at the stop ({disk.kind})")
         if disk.mounted:
             for _ in range(run.scaled(1, 3)):
