@@ -184,8 +184,9 @@ class PartitionFold:
 
 
 def _complete(session: Session, output: HeldOutput, first_session: bool) -> Written:
-    value = output.value(first_session=first_session)
-    return Written(_key(session), value, tuple(output.headers), output.timestamp_ms)
+    value = enriched.with_first_session(output.value, first_session=first_session)
+    headers = enriched.headers_of_revision(output.event_type, session, output.revision, output.occurred_at)
+    return Written(_key(session), value, (*headers, *output.carried_over), output.timestamp_ms)
 
 
 def _key(session: Session) -> bytes:

@@ -13,7 +13,7 @@ public too: `wire.update.decode`, `session.apply.apply`, `wire.enriched.encode`,
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -93,11 +93,19 @@ class SessionsHandler:
         return work.effects()
 
 
+class _Waiting(NamedTuple):
+    """A session with outputs that wait, as the batch left it so far."""
+
+    session: Session
+    pending: Pending
+
+
 class _Work:
     """One batch in the making: its rows so far, and what it will send.
 
     A session is encoded as soon as it changes and decoded again if the batch comes back to it: most sessions appear
-    once in a batch, and thousands of decoded ones would push each other out of the processor's cache.
+    once in a batch, and thousands of decoded ones would push each other out of the processor's cache. Those that wait
+    for an answer stay decoded: their rows hold outputs, and are many times as large.
     """
 
     def __init__(self, config: SessionsConfig, batch: Batch, rows: RowsView) -> None:
@@ -109,6 +117,7 @@ class _Work:
         self._taken = 0
         self._held_bytes_before = self._held_bytes = int(rows.get(HELD_KEY) or b"0")
         self._changed: dict[bytes, OutRecord] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
         self._enriched: list[OutRecord] = []
         self._dead_letters: list[OutRecord] = []
         self._claims: dict[int, list[OutRecord]] = {}
@@ -156,8 +165,7 @@ class _Work:
         pending: Pending | None,
         accepted: Accepted,
     ) -> bool:
-        session, timestamp = accepted.session, record.timestamp
-        must_wait = pending is not None or accepted.claims is not None
+        session, timestamp_ms = accepted.session, record.timestamp
         value = enriched.encode(accepted.type, session, update, self._config.output_case)
         headers = enriched.headers(accepted.type, session, update, record.headers)
         changed = row.encode(session)
@@ -165,11 +173,14 @@ class _Work:
         if not self._fit(key, len(value) + session.first_session, headers, changed):
             self._reject(record, self._too_large(), stored)
             return True
-        if not must_wait:
-            self._enriched.append(OutRecord(key, value, headers, timestamp))
-            self._changed[key] = OutRecord(key, changed, _NO_HEADERS, timestamp)
-        elif not self._hold(key, session, pending, OutRecord(key, value, headers, timestamp), accepted.claims):
-            return False
+        if pending is None and accepted.claims is None:
+            self._enriched.append(OutRecord(key, value, headers, timestamp_ms))
+            self._changed[key] = OutRecord(key, changed, _NO_HEADERS, timestamp_ms)
+        else:
+            carried_over = headers[enriched.OWN_HEADERS :]
+            held = HeldOutput(session.revision, value, accepted.type, update.occurred_at, carried_over, timestamp_ms)
+            if not self._hold(key, session, pending or Pending(0, 0, [], []), held, accepted.claims):
+                return False
         self._accepted += 1
         if accepted.previous_state != session.state:
             self._transitions[accepted.previous_state or "none", session.state] += 1
@@ -179,11 +190,15 @@ class _Work:
         self, record: SourceRecord, key: bytes, stored: Session | None, pending: Pending | None, session: Session
     ) -> None:
         if session is not stored:
-            if not self._row_fits(key, row.encode(session)):
+            changed = row.encode(session)
+            if not self._row_fits(key, changed):
                 self._reject(record, self._too_large(), stored)
                 return
-            waiting = None if pending is None else pending.touch(record.timestamp)
-            self._changed[key] = OutRecord(key, row.encode(session, waiting), _NO_HEADERS, record.timestamp)
+            if pending is None:
+                self._changed[key] = OutRecord(key, changed, _NO_HEADERS, record.timestamp)
+            else:
+                pending.touched_ms = record.timestamp
+                self._waiting[key] = _Waiting(session, pending)
         self._unchanged += 1
 
     def _reject(self, record: SourceRecord, rejected: Rejected, stored: Session | None) -> None:
@@ -203,6 +218,9 @@ class _Work:
 
     def _stored(self, key: bytes) -> tuple[Session | None, Pending | None]:
         """The session as the records before this one left it, and what waits in it."""
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            return waiting
         changed = self._changed.get(key)
         stored = self._rows.get(key) if changed is None else changed.value
         try:
@@ -217,22 +235,16 @@ class _Work:
 
     # ------------------------------------------------------------------ outputs that wait, and answers
 
-    def _hold(
-        self, key: bytes, session: Session, pending: Pending | None, output: OutRecord, claims: str | None
-    ) -> bool:
+    def _hold(self, key: bytes, session: Session, pending: Pending, output: HeldOutput, claims: str | None) -> bool:
         """Keeps the output in the session's row, and makes the claim. False when too much is held already."""
-        assert output.value is not None
-        before, after = enriched.split_at_first_session(output.value, self._config.output_case)
-        held = HeldOutput(session.revision, before, after, output.headers, output.timestamp_ms)
-        waiting = pending or Pending(0, [], [])
-        held_bytes = waiting.held_bytes
-        if held_bytes and held_bytes + held.cost_bytes > SESSION_HELD_BYTES:
+        cost_bytes = output.cost_bytes
+        if pending.held_bytes and pending.held_bytes + cost_bytes > SESSION_HELD_BYTES:
             return False
-        if self._held_bytes and self._held_bytes + held.cost_bytes > PARTITION_HELD_BYTES:
+        if self._held_bytes and self._held_bytes + cost_bytes > PARTITION_HELD_BYTES:
             return False
-        self._held_bytes += held.cost_bytes
-        waiting = waiting.hold(held, output.timestamp_ms, binds=claims is not None)
-        self._changed[key] = OutRecord(key, row.encode(session, waiting), _NO_HEADERS, output.timestamp_ms)
+        self._held_bytes += cost_bytes
+        pending.hold(output, binds=claims is not None)
+        self._waiting[key] = _Waiting(session, pending)
         if claims is not None:
             made = claim.Claim(claims, session.integration_id, session.revision, self._batch.partition)
             out = OutRecord(claims.encode(), claim.encode(made), _NO_HEADERS, output.timestamp_ms)
@@ -247,16 +259,20 @@ class _Work:
         session, pending = self._stored(key)
         if session is None or pending is None:
             raise UnexpectedAnswer(f"{record.offset}: the session of this answer does not wait for any")
-        pending = pending.answer(answer.revision, first_session=answer.first_session)
-        first_session = pending.first_session
-        ready, rest = pending.release()
-        for output, is_first in ready:
-            self._held_bytes -= output.cost_bytes
-            value = output.value(first_session=is_first)
-            self._enriched.append(OutRecord(key, value, output.headers, output.timestamp_ms))
-        if first_session is not None:
-            session = replace(session, first_session=first_session)
-        self._changed[key] = OutRecord(key, row.encode(session, rest), _NO_HEADERS, pending.touched_ms)
+        pending.answer(answer.revision, first_session=answer.first_session)
+        if pending.first_session is not None:
+            session = replace(session, first_session=pending.first_session)
+        self._held_bytes -= pending.held_bytes
+        for output, is_first in pending.release():
+            value = enriched.with_first_session(output.value, first_session=is_first)
+            headers = enriched.headers_of_revision(output.event_type, session, output.revision, output.occurred_at)
+            self._enriched.append(OutRecord(key, value, headers + output.carried_over, output.timestamp_ms))
+        self._held_bytes += pending.held_bytes
+        if pending.held:
+            self._waiting[key] = _Waiting(session, pending)
+        else:
+            self._waiting.pop(key, None)
+            self._changed[key] = OutRecord(key, row.encode(session), _NO_HEADERS, pending.touched_ms)
 
     # ------------------------------------------------------------------ sizes
 
@@ -311,6 +327,8 @@ class _Work:
             config.dead_letters_topic: self._dead_letters,
             config.ledger_topic: [OutRecord(None, ledger.encode(entry), _NO_HEADERS, timestamp_ms)],
         }
+        for key, (session, pending) in self._waiting.items():
+            self._changed[key] = OutRecord(key, row.encode(session, pending), _NO_HEADERS, pending.touched_ms)
         if self._held_bytes != self._held_bytes_before:
             held = b"%d" % self._held_bytes if self._held_bytes else None
             # Without a time, which would tell how the input was cut into batches.

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import aiokafka
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
@@ -28,11 +28,12 @@ from mode import Service
 from mode.utils.futures import notify
 
 from worker.engine.batch import SourceRecord
+from worker.engine.config import EngineConfig
 from worker.engine.failure import as_worker_error, exit_process
 from worker.engine.inbox import Slice
 from worker.engine.internals import FAUST_LOGGER
 from worker.engine.membership import Membership
-from worker.errors import EngineFailure, Fenced, InputLost
+from worker.errors import EngineFailure, Fenced, InputLost, WorkerError
 
 if TYPE_CHECKING:
     from worker.engine.app import BatchApp
@@ -120,8 +121,12 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
                 self._consumer._coordinator.check_errors()
             except Exception as error:  # noqa: BLE001  # what aiokafka gives up on, nobody else will try again
                 if not getattr(error, "retriable", False):
-                    config = cast("BatchApp", self.app).engine.config
-                    exit_process(as_worker_error(error, f"being in the group {config.app_id}"))
+                    exit_process(as_worker_error(error, being_in_group(cast("BatchApp", self.app).engine.config)))
+
+
+def being_in_group(config: EngineConfig) -> str:
+    """What fails when the group refuses this member, whoever hears of it first."""
+    return f"being in the group {config.app_id}"
 
 
 class Consumer(stock.Consumer):
@@ -222,7 +227,7 @@ class Consumer(stock.Consumer):
                 raise
         except Exception as error:  # noqa: BLE001  # a fetch loop that ended silently would stall for ever
             if not self.app.should_stop:
-                exit_process(self._as_input_lost(error) or as_worker_error(error, "fetching records"))
+                exit_process(self._as_input_lost(error) or self._named(error))
 
     def _has_room(self, tp: TP) -> bool:
         return self._engine.has_room(tp.topic, tp.partition)
@@ -267,6 +272,11 @@ class Consumer(stock.Consumer):
         )
         message.first_offset = self._slice_offset[tp]
         return message
+
+    def _named(self, error: Exception) -> WorkerError:
+        """What the fetch failed of. A fetch that is under way may be the first to hear what ended the membership."""
+        is_of_group = isinstance(error, GroupAuthorizationFailedError)
+        return as_worker_error(error, being_in_group(self._engine.config) if is_of_group else "fetching records")
 
     def _as_input_lost(self, error: Exception) -> InputLost | None:
         if isinstance(error, OffsetOutOfRangeError | NoOffsetForPartitionError):

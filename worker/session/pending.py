@@ -8,9 +8,11 @@ bind again while it waits: each output then waits for the binding it was made un
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
+
+from worker.session.model import EventType, Timestamp
 
 
 class Binding(Struct, frozen=True, array_like=True, gc=False):
@@ -23,69 +25,65 @@ class Binding(Struct, frozen=True, array_like=True, gc=False):
 
 
 class HeldOutput(Struct, frozen=True, array_like=True, gc=False):
-    """An enriched record that lacks nothing but the value of first_session."""
+    """An enriched record of which all is known but first_session."""
 
     revision: int
-    before: bytes
-    """Its value up to where first_session's value belongs."""
-    after: bytes
-    headers: list[tuple[str, bytes]]
+    value: bytes
+    """Complete but for what it says of first_session, which may be wrong."""
+    event_type: EventType
+    occurred_at: Timestamp
+    carried_over: list[tuple[str, bytes]]
+    """Headers of the update that travel along."""
     timestamp_ms: int
-
-    def value(self, *, first_session: bool) -> bytes:
-        """The complete value."""
-        return self.before + (b"true" if first_session else b"false") + self.after
 
     @property
     def cost_bytes(self) -> int:
         """What holding it costs, roughly."""
-        headers = sum(len(name) + len(text) for name, text in self.headers)
-        return len(self.before) + len(self.after) + headers + _HELD_OVERHEAD_BYTES
+        carried_over = sum(len(name) + len(text) for name, text in self.carried_over) if self.carried_over else 0
+        return len(self.value) + carried_over + _HELD_OVERHEAD_BYTES
 
 
-_HELD_OVERHEAD_BYTES = 64
+_HELD_OVERHEAD_BYTES: Final = 128
 
 
-class Pending(Struct, frozen=True, array_like=True, gc=False):
-    """What a session waits for, and what waits in it. Stored in the session's row, see wire.row."""
+class Pending(Struct, array_like=True, gc=False):
+    """What a session waits for, and what waits in it. Stored in the session's row, see wire.row.
+
+    Changes in place: a batch reads it once and writes it once, however many updates of the session it has.
+    """
 
     touched_ms: int
     """Timestamp of the last update that changed the row. An answer may come at any time, so its own must not show."""
+    held_bytes: int
+    """What all held outputs cost together."""
     bindings: list[Binding]
     """Those that held outputs depend on, oldest first; the last one also decides the session's first_session."""
     held: list[HeldOutput]
 
-    @property
-    def held_bytes(self) -> int:
-        """What all held outputs cost together."""
-        return sum(output.cost_bytes for output in self.held)
+    def hold(self, output: HeldOutput, *, binds: bool) -> None:
+        """One more output, at the end; `binds` when its update made a new binding."""
+        if binds:
+            self.bindings.append(Binding(output.revision, None))
+        self.held.append(output)
+        self.held_bytes += output.cost_bytes
+        self.touched_ms = output.timestamp_ms
 
-    def hold(self, output: HeldOutput, touched_ms: int, *, binds: bool) -> Pending:
-        """With one more output, at the end; `binds` when its update made a new binding."""
-        bindings = [*self.bindings, Binding(output.revision, None)] if binds else self.bindings
-        return Pending(touched_ms, bindings, [*self.held, output])
-
-    def touch(self, touched_ms: int) -> Pending:
-        """After an update that changed the row and made no output."""
-        return replace(self, touched_ms=touched_ms)
-
-    def answer(self, revision: int, *, first_session: bool) -> Pending:
-        """With the answer to the binding that `revision` made. Raises UnexpectedAnswer when none waits for it."""
-        bindings = [
-            Binding(revision, first_session) if binding == Binding(revision, None) else binding
-            for binding in self.bindings
-        ]
-        if bindings == self.bindings:
-            raise UnexpectedAnswer(f"no binding of revision {revision} waits for an answer")
-        return replace(self, bindings=bindings)
+    def answer(self, revision: int, *, first_session: bool) -> None:
+        """The answer to the binding that `revision` made. Raises UnexpectedAnswer when none waits for it."""
+        try:
+            at = self.bindings.index(Binding(revision, None))
+        except ValueError:
+            raise UnexpectedAnswer(f"no binding of revision {revision} waits for an answer") from None
+        self.bindings[at] = Binding(revision, first_session)
 
     @property
     def first_session(self) -> bool | None:
         """The last binding's answer; None while there is none."""
         return self.bindings[-1].first_session
 
-    def release(self) -> tuple[list[tuple[HeldOutput, bool]], Pending | None]:
-        """The outputs that wait no more, with their first_session; and what still waits, None when nothing does."""
+    def release(self) -> list[tuple[HeldOutput, bool]]:
+        """Takes out the outputs that wait no more, with their first_session. When none is left in `held`, nothing
+        waits any more."""
         revisions = [binding.revision for binding in self.bindings]
         ready: list[tuple[HeldOutput, bool]] = []
         for output in self.held:
@@ -93,11 +91,11 @@ class Pending(Struct, frozen=True, array_like=True, gc=False):
             if first_session is None:
                 break
             ready.append((output, first_session))
-        held = self.held[len(ready) :]
-        if not held:
-            return ready, None
-        needed = bisect_right(revisions, held[0].revision) - 1
-        return ready, Pending(self.touched_ms, self.bindings[needed:], held)
+            self.held_bytes -= output.cost_bytes
+        del self.held[: len(ready)]
+        if self.held:
+            del self.bindings[: bisect_right(revisions, self.held[0].revision) - 1]
+        return ready
 
 
 class UnexpectedAnswer(ValueError):

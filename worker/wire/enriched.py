@@ -11,7 +11,7 @@ from typing import Final, get_args
 import msgspec
 from msgspec import Raw, Struct
 
-from worker.session.model import EventType, Session, Update
+from worker.session.model import EventType, Session, Timestamp, Update
 from worker.wire.spelling import OutputCase, in_camel_case
 
 Headers = list[tuple[str, bytes]]
@@ -96,28 +96,43 @@ def encode(event_type: EventType, session: Session, update: Update, case: Output
     )
 
 
-def split_at_first_session(value: bytes, case: OutputCase = "snake") -> tuple[bytes, bytes]:
-    """The value before and after what it says for first_session. Only numbers follow that, so its last occurrence
-    is never a caller's text."""
-    name = b'"first_session":' if case == "snake" else b'"firstSession":'
-    at = value.rindex(name) + len(name)
-    return value[:at], value[value.index(b",", at) :]
+_AFTER_FIRST_SESSION_BYTES: Final = 256
+"""At most so far from the end of a value stands what it says of first_session: three totals follow, of 40 digits."""
+
+
+def with_first_session(value: bytes, *, first_session: bool) -> bytes:
+    """The value, saying this of first_session."""
+    tail = len(value) - _AFTER_FIRST_SESSION_BYTES
+    # Only numbers follow, so the last occurrence is never a caller's text. The setting may have been another then.
+    at = max(value.rfind(name, max(tail, 0)) + len(name) for name in _FIRST_SESSION_NAMES)
+    said = value[at : at + 4] == b"true"
+    if said is first_session:
+        return value
+    return value[:at] + (b"true" if first_session else b"false") + value[at + (4 if said else 5) :]
+
+
+_FIRST_SESSION_NAMES: Final = (b'"first_session":', b'"firstSession":')
 
 
 def headers(event_type: EventType, session: Session, update: Update, received: Sequence[tuple[str, bytes]]) -> Headers:
     """CloudEvents in Kafka's binary mode, then the trace context among the `received` headers."""
-    built = [
-        _SPECVERSION,
-        ("ce_id", f"{session.integration_id}/{session.revision}".encode()),
-        _TYPES[event_type],
-        _source(session.application_id),
-        ("ce_time", update.occurred_at.encode()),
-        _CONTENT_TYPE,
-    ]
+    built = headers_of_revision(event_type, session, session.revision, update.occurred_at)
     if received:
         # A Kafka header may have a null value, whatever the client's types say; it carries no trace.
         built += [header for header in received if header[0] in TRACE_HEADERS and header[1] is not None]
     return built
+
+
+def headers_of_revision(event_type: EventType, session: Session, revision: int, occurred_at: Timestamp) -> Headers:
+    """Those of our own, the first OWN_HEADERS, for any revision of the session."""
+    return [
+        _SPECVERSION,
+        ("ce_id", f"{session.integration_id}/{revision}".encode()),
+        _TYPES[event_type],
+        _source(session.application_id),
+        ("ce_time", occurred_at.encode()),
+        _CONTENT_TYPE,
+    ]
 
 
 @lru_cache(maxsize=1024)
