@@ -57,7 +57,7 @@ def test_each_right_that_is_missing_at_the_start_is_named_and_no_other(installat
     one = installation
     one.create_topics()
     needed = rights.of_worker(one.settings)
-    assert len(needed) == 23
+    assert len(needed) == 22
     started = {}
     for number, lacking in enumerate(needed):
         user = f"lacks-{number}"
@@ -83,7 +83,7 @@ def test_missing_topics_are_missing_topics_to_who_may_see_them(installation: Ins
     refused(one.worker(), 2, "topics create", one.names.updates)
 
 
-RIGHTS_AT_WORK = 13
+RIGHTS_AT_WORK = 12
 
 
 def test_each_right_taken_from_a_running_worker_ends_it_by_name_and_given_back_nothing_is_lost(

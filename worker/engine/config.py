@@ -66,6 +66,6 @@ class EngineConfig:
     def changelog_topic(self, stage: StageConfig) -> str:
         return f"{self.app_id}-{stage.name}-changelog"
 
-    def transactional_id(self, stage: StageConfig, partition: int) -> str:
-        """One id per stage and partition: whoever owns the partition next fences the one before."""
-        return f"{self.app_id}-{stage.source_topic}-{partition}"
+    def transactional_id(self, partition: int) -> str:
+        """One id per partition number: whoever owns it next fences the one before."""
+        return f"{self.app_id}-{self.stages[0].source_topic}-{partition}"

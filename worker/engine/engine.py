@@ -14,6 +14,7 @@ from worker.engine.batch import BatchHandler
 from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
 from worker.engine.inbox import Slice
+from worker.engine.lane import Lane
 from worker.engine.position import Position
 from worker.engine.producer import TransactionalProducer
 from worker.engine.store import MemoryStore, PartitionStore, open_rocksdb
@@ -29,7 +30,7 @@ def _ignore(_: Committed) -> None:
 
 
 class Place(NamedTuple):
-    """One partition of one stage: what has a producer, a store and a processor of its own."""
+    """One partition of one stage: what has a store and a position of its own."""
 
     stage: StageConfig
     partition: int
@@ -51,11 +52,10 @@ class Engine:
         """`handlers` by the names of their stages."""
         self.config = config
         self._handlers = dict(handlers)
-        self._stage_of = {topic: stage for stage in config.stages for topic in stage.input_topics}
         self._observe = observe
-        self._producers: dict[Place, TransactionalProducer] = {}
+        self._producers: dict[int, TransactionalProducer] = {}
         self._stores: dict[Place, PartitionStore] = {}
-        self._processors: dict[Place, PartitionProcessor] = {}
+        self._processors: dict[int, PartitionProcessor] = {}
         self._generation = -1
         self._assignment = 0
         self._started_assignment = -1
@@ -78,7 +78,7 @@ class Engine:
     @property
     def partitions(self) -> list[int]:
         """The source partitions assigned now, restored or not."""
-        return sorted({place.partition for place in self._producers})
+        return sorted(self._producers)
 
     @property
     def phase(self) -> Phase:
@@ -109,7 +109,7 @@ class Engine:
             self.note_progress()
 
     async def fence(self, partitions: Iterable[int]) -> None:
-        """Opens a producer per stage and partition; afterwards no former owner can commit anything for them.
+        """Opens a producer per partition; afterwards no former owner can commit anything for them.
 
         Must come before offsets and changelog ends are read, or a commit of the former owner could land
         in between.
@@ -119,8 +119,7 @@ class Engine:
             self.note_progress()
             await self._close_producers()
             if not self._stopping:
-                places = [Place(*each) for each in product(self.config.stages, partitions)]
-                self._producers = {place: TransactionalProducer(self.config, *place) for place in places}
+                self._producers = {p: TransactionalProducer(self.config, p) for p in partitions}
                 await asyncio.gather(*(producer.open() for producer in self._producers.values()))
                 await reached("fence")
 
@@ -148,16 +147,14 @@ class Engine:
             return
         self._generation = generation
         self._started_assignment = self._assignment
-        for place, position in positions.items():
-            self._processors[place] = PartitionProcessor(
-                self.config,
-                *place,
-                self._handlers[place.stage.name],
-                self._producers[place],
-                self._stores[place],
-                position,
-                self._room.set,
-                self._committed,
+        for partition, producer in self._producers.items():
+            lanes = [
+                Lane(stage, partition, self._handlers[stage.name], self._stores[place], positions[place])
+                for stage in self.config.stages
+                for place in (Place(stage, partition),)
+            ]
+            self._processors[partition] = PartitionProcessor(
+                self.config, partition, lanes, producer, self._room.set, self._committed
             )
         self.note_progress()
 
@@ -167,12 +164,12 @@ class Engine:
 
     def offer(self, topic: str, partition: int, generation: int, fetched: Slice) -> None:
         """Queues fetched records. Leftovers of an assignment that ended are dropped: they are read again."""
-        processor = self._processors.get(Place(self._stage_of[topic], partition))
+        processor = self._processors.get(partition)
         if processor is not None and generation == self._generation:
             processor.offer(topic, fetched)
 
     def has_room(self, topic: str, partition: int) -> bool:
-        processor = self._processors.get(Place(self._stage_of[topic], partition))
+        processor = self._processors.get(partition)
         return processor is not None and processor.has_room(topic)
 
     async def wait_for_room(self, timeout_seconds: float) -> None:

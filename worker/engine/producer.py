@@ -1,4 +1,4 @@
-"""A transactional producer that belongs to one partition of one stage, sending few large record batches."""
+"""A transactional producer that belongs to one partition number, sending few large record batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiokafka.errors import (
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from worker.engine.batch import OutRecord
-from worker.engine.config import EngineConfig, StageConfig
+from worker.engine.config import EngineConfig
 from worker.engine.failpoint import reached
 from worker.errors import TopicsError
 
@@ -36,14 +36,13 @@ _REFUSED_FOR: Final = {
 class TransactionalProducer:
     """Life: `open` → (`begin` → `send`… → `commit`)* → `close`. One transaction at a time."""
 
-    def __init__(self, config: EngineConfig, stage: StageConfig, partition: int) -> None:
+    def __init__(self, config: EngineConfig, partition: int) -> None:
         self._config = config
-        self._stage = stage
         self._partition = partition
         self._kafka = AIOKafkaProducer(
             **config.client,
-            client_id=f"{config.instance_id}-{stage.name}-{partition}",
-            transactional_id=config.transactional_id(stage, partition),
+            client_id=f"{config.instance_id}-{partition}",
+            transactional_id=config.transactional_id(partition),
             transaction_timeout_ms=int(config.transaction_timeout_seconds * 1000),
             request_timeout_ms=int(config.transaction_timeout_seconds * 1000 / _ATTEMPTS_PER_TRANSACTION),
             max_batch_size=_MAX_BATCH_BYTES,
@@ -59,7 +58,11 @@ class TransactionalProducer:
         await self._kafka.start()
         # Metadata of every topic now, so that no send has to wait for it inside a transaction. All at once: the group
         # waits for this, and each question takes a round trip.
-        topics = (self._config.changelog_topic(self._stage), *self._stage.output_topics)
+        topics = {
+            topic
+            for stage in self._config.stages
+            for topic in (self._config.changelog_topic(stage), *stage.output_topics)
+        }
         await asyncio.gather(*(self._kafka.client.add_topic(topic) for topic in topics))
 
     async def begin(self) -> None:

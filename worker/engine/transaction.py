@@ -1,13 +1,16 @@
-"""One partition's work in one stage: whatever is queued becomes one Kafka transaction after another.
+"""One partition's work: whatever is queued becomes one Kafka transaction after another.
+
+All stages of a partition number share its transactions: half as many as if each had its own, and transactions are
+what a lightly loaded worker and its broker spend most of their time on. Each stage has a lane (lane.py).
 
 The protocol of a transaction; the code below carries the same numbers:
 
-1. Take what is queued, at most `batch_max_records` of the source and of the feedback.
-2. Let the handler turn it into effects, over committed rows.
-3. Begin. Send changelog rows with the position record, then the handler's records, in large batches.
+1. Take what is queued, in each lane at most `batch_max_records` of the source and of the feedback.
+2. Let the lane's handler turn it into effects, over committed rows.
+3. Begin. Send changelog rows with the position record, then the handlers' records, in large batches.
 4. Await every delivery. (A failed batch does not poison an aiokafka transaction by itself.)
 5. Send the offsets reached to the transaction; commit.
-6. Apply rows, position and changelog offset to the local store in one write.
+6. Apply rows, position and changelog offset to each lane's store in one write.
 7. Acknowledge to Faust.
 
 An error anywhere stops the process at once (failure.py): after a restart the transaction is aborted or
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -29,14 +32,14 @@ from typing import Final
 import structlog
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from worker.engine.batch import Batch, BatchHandler, Effects, OutRecord
-from worker.engine.config import EngineConfig, StageConfig
+from worker.engine.batch import OutRecord
+from worker.engine.config import EngineConfig
 from worker.engine.failpoint import reached
 from worker.engine.failure import as_worker_error, exit_process
-from worker.engine.inbox import Inbox, Slice, records_of
-from worker.engine.position import POSITION_KEY, Position, encode_position
+from worker.engine.inbox import Slice
+from worker.engine.lane import Decided, Lane, Taken
+from worker.engine.position import POSITION_KEY, encode_position
 from worker.engine.producer import Delivery, TransactionalProducer
-from worker.engine.store import PartitionStore
 from worker.errors import EngineFailure, WorkerError
 
 logger = structlog.get_logger(__name__)
@@ -47,7 +50,7 @@ _SLOW_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Told to the observer after each transaction."""
+    """A stage's part in a transaction, told to the observer afterwards."""
 
     stage: str
     partition: int
@@ -56,58 +59,52 @@ class Committed:
     next_offset: int
     handler_seconds: float
     transaction_seconds: float
+    """Of all stages' parts together."""
     summary: object
 
 
 class PartitionProcessor:
-    """Owns one partition of one stage from restore to revocation: its queues, producer, store and task."""
+    """Owns one partition number from restore to revocation: its lanes, producer and task."""
 
     def __init__(
         self,
         config: EngineConfig,
-        stage: StageConfig,
         partition: int,
-        handler: BatchHandler,
+        lanes: Sequence[Lane],
         producer: TransactionalProducer,
-        store: PartitionStore,
-        start: Position,
         on_room: Callable[[], object],
         observe: Callable[[Committed], None],
     ) -> None:
+        """`lanes` in the order of the stages."""
         self._config = config
-        self._stage = stage
         self._partition = partition
-        self._handler = handler
+        self._lanes = lanes
+        self._lane_of = {topic: lane for lane in lanes for topic in lane.stage.input_topics}
         self._producer = producer
-        self._store = store
         self._on_room = on_room
         self._observe = observe
-        self._source = Inbox(stage.source_topic, start.offset)
-        # A stage without feedback has an inbox of it that stays empty.
-        self._feedback = Inbox(stage.feedback_topic or "", start.feedback_offset)
-        self._awaits_feedback = False
         self._wake = asyncio.Event()
         self._stopping = False
         self._last_commit = 0.0
         self._begun = 0.0
-        self._deliveries: tuple[Delivery, ...] = ()
+        self._deliveries: list[Delivery] = []
         self._is_slow = False
         self.busy_since = time.monotonic()
         """When work came to an idle partition, or the last transaction ended."""
-        self._task = asyncio.create_task(self._run(), name=f"transactions-{stage.name}-{partition}")
+        self._task = asyncio.create_task(self._run(), name=f"transactions-{partition}")
 
     def has_room(self, topic: str) -> bool:
         """Whether more records should be fetched: two batches ahead keep the processor busy."""
-        return self._inbox(topic).records < 2 * self._config.batch_max_records
+        return self._lane_of[topic].inbox(topic).records < 2 * self._config.batch_max_records
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to do before more arrives."""
-        return self._feedback.is_done and (self._source.is_done or self._awaits_feedback)
+        return all(lane.is_idle for lane in self._lanes)
 
     def offer(self, topic: str, fetched: Slice) -> None:
         """Queues a slice. Slices must join: a gap or overlap means lost or repeated records."""
-        inbox = self._inbox(topic)
+        inbox = self._lane_of[topic].inbox(topic)
         if fetched.first_offset != inbox.next_offset:
             exit_process(
                 EngineFailure(
@@ -121,9 +118,6 @@ class PartitionProcessor:
         inbox.offer(fetched)
         self._wake.set()
 
-    def _inbox(self, topic: str) -> Inbox:
-        return self._source if topic == self._source.topic else self._feedback
-
     async def stop(self) -> None:
         """Lets the running transaction end; what is only queued stays unprocessed and is read again later."""
         self._stopping = True
@@ -131,16 +125,13 @@ class PartitionProcessor:
         await self._task
 
     async def _run(self) -> None:
-        doing = self._describe()
+        doing = str(self._lanes[0])
         try:
             while await self._has_work():
-                feedback = self._feedback.take(self._config.batch_max_records)  # Step 1
-                self._awaits_feedback = self._awaits_feedback and not feedback
-                source = [] if self._awaits_feedback else self._source.take(self._config.batch_max_records)
+                taken = [work for lane in self._lanes if (work := lane.take(self._config.batch_max_records))]  # Step 1
                 self._on_room()
-                if source:
-                    doing = f"{self._describe()}, offsets {source[0].first_offset} to {source[-1].next_offset - 1}"
-                await self._process(source, feedback)
+                doing = " and ".join(map(str, taken))
+                await self._process(taken)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
@@ -150,105 +141,90 @@ class PartitionProcessor:
     async def _has_work(self) -> bool:
         """Waits until something is queued, and for the pause that limits the rate of transactions while there
         is little to do; full batches go at once. False when the processor is to stop."""
-        while not self._can_work and not self._stopping:
+        while not self._stopping and not any(lane.can_work for lane in self._lanes):
             self._wake.clear()
             await self._wake.wait()
-        if self._source.records < self._config.batch_max_records:
+        if all(lane.source.records < self._config.batch_max_records for lane in self._lanes):
             pause = self._last_commit + self._config.transaction_pause_seconds - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)
         return not self._stopping
 
-    @property
-    def _can_work(self) -> bool:
-        return self._feedback.records > 0 or (self._source.records > 0 and not self._awaits_feedback)
-
-    async def _process(self, source: list[Slice], feedback: list[Slice]) -> None:
-        started = time.perf_counter()
-        records, answers = records_of(source), records_of(feedback)
-        batch = Batch(
-            self._source.topic,
-            self._partition,
-            self._source.done_offset,
-            records,
-            self._feedback.done_offset,
-            answers,
-        )
+    async def _process(self, taken: Sequence[Taken]) -> None:
         await reached("2")
-        effects = self._handler(batch, self._store)  # Step 2
-        handled = time.perf_counter()
-        taken = len(records) if effects.taken is None else effects.taken
-        if taken < len(records):
-            source = self._source.put_back(source, taken)
-            self._awaits_feedback = True
-            if not taken and not answers:
-                return  # Nothing happened: no transaction.
-        position = Position(
-            self._source.topic,
-            records[taken - 1].offset + 1 if taken else self._source.done_offset,
-            answers[-1].offset + 1 if answers else self._feedback.done_offset,
-        )
-        timestamp_ms = (records[taken - 1] if taken else answers[-1]).timestamp
+        decided = [step for work in taken if (step := work.lane.decide(work))]  # Step 2
+        if not decided:
+            return  # Nothing happened: no transaction.
         self._begun = time.monotonic()
         slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._tell_slow)
-        changelog_offset = await self._commit(effects, position, timestamp_ms)  # Steps 3 to 5
+        changelog_offsets = await self._commit(decided)  # Steps 3 to 5
         slow.cancel()
         if self._is_slow:
             self._tell_done()
         await reached("6")
-        self._store.apply(effects.rows, position, changelog_offset)  # Step 6
-        self._source.done_offset = position.offset
-        self._feedback.done_offset = position.feedback_offset
+        for step, changelog_offset in zip(decided, changelog_offsets, strict=True):
+            step.lane.store_committed(step, changelog_offset)  # Step 6
         await reached("7")
-        for done in chain(source, feedback):  # Step 7
-            done.acknowledge()
+        for step in decided:  # Step 7
+            for done in step.done:
+                done.acknowledge()
 
-        committed = time.perf_counter()
         self._last_commit = self.busy_since = time.monotonic()
-        self._observe(
-            Committed(
-                self._stage.name,
-                self._partition,
-                taken,
-                position.offset,
-                handled - started,
-                committed - handled,
-                effects.summary,
+        for step in decided:
+            self._observe(
+                Committed(
+                    step.lane.stage.name,
+                    self._partition,
+                    step.records,
+                    step.position.offset,
+                    step.handler_seconds,
+                    self._last_commit - self._begun,
+                    step.effects.summary,
+                )
             )
-        )
 
-    async def _commit(self, effects: Effects, position: Position, timestamp_ms: int) -> int:
-        """Returns the changelog offset after the transaction's last changelog record."""
+    async def _commit(self, decided: Sequence[Decided]) -> list[int]:
+        """Returns for each lane the changelog offset after the transaction's last record there."""
         producer = self._producer
-        position_record = OutRecord(POSITION_KEY, encode_position(position), [], timestamp_ms)
-        rows = chain(effects.rows.values(), (position_record,))
         await reached("3")
         await producer.begin()  # Step 3
-        changelog = await producer.send(self._config.changelog_topic(self._stage), rows)
-        others = [
-            delivery for topic, sent in effects.sends.items() if sent for delivery in await producer.send(topic, sent)
-        ]
-        for topic, by_partition in effects.routed.items():
-            for partition, sent in by_partition.items():
-                others += await producer.send(topic, sent, partition)
-        self._deliveries = (*others, *changelog)
+        changelogs = [await self._send_changelog(step) for step in decided]
+        others: list[Delivery] = []
+        for step in decided:
+            for topic, sent in step.effects.sends.items():
+                others += await producer.send(topic, sent)
+            for topic, by_partition in step.effects.routed.items():
+                for partition, sent in by_partition.items():
+                    others += await producer.send(topic, sent, partition)
+        self._deliveries = [*others, *chain.from_iterable(changelogs)]
         await reached("4")
         for delivery in others:  # Step 4
             await delivery.offsets()
         await reached("4b")
-        changelog_offset = self._store.checkpoint.changelog_offset
-        for delivery in changelog:
-            offsets = await delivery.offsets()
-            if offsets.start < changelog_offset:
-                topic = self._config.changelog_topic(self._stage)
-                raise _changelog_shrank(topic, self._partition, offsets.start, changelog_offset)
-            changelog_offset = offsets.stop
+        changelog_offsets = [
+            await self._changelog_offset(step.lane, deliveries)
+            for step, deliveries in zip(decided, changelogs, strict=True)
+        ]
         await reached("5")
-        next_offsets = {self._source.topic: position.offset}
-        if self._feedback.topic:
-            next_offsets[self._feedback.topic] = position.feedback_offset
-        await producer.commit(next_offsets)  # Step 5
-        return changelog_offset
+        await producer.commit(
+            {topic: offset for step in decided for topic, offset in step.next_offsets.items()}
+        )  # Step 5
+        return changelog_offsets
+
+    async def _send_changelog(self, step: Decided) -> list[Delivery]:
+        position = OutRecord(POSITION_KEY, encode_position(step.position), [], step.timestamp_ms)
+        rows = chain(step.effects.rows.values(), (position,))
+        return await self._producer.send(self._config.changelog_topic(step.lane.stage), rows)
+
+    async def _changelog_offset(self, lane: Lane, deliveries: Sequence[Delivery]) -> int:
+        offset = lane.store.checkpoint.changelog_offset
+        for delivery in deliveries:
+            offsets = await delivery.offsets()
+            if offsets.start < offset:
+                topic = self._config.changelog_topic(lane.stage)
+                raise _changelog_shrank(topic, self._partition, offsets.start, offset)
+            offset = offsets.stop
+        return offset
 
     # -- What goes wrong, said by name
 
@@ -290,9 +266,6 @@ class PartitionProcessor:
             "repeats, find out why the brokers take so long (replicas out of sync, full disks, a network that drops "
             "packets), or why this machine froze",
         )
-
-    def _describe(self) -> str:
-        return f"{self._source.topic}[{self._partition}]"
 
 
 def _changelog_shrank(topic: str, partition: int, offset: int, expected: int) -> EngineFailure:

@@ -70,10 +70,7 @@ def of_worker(settings: Settings) -> list[Right]:
         ),
         *(_topic("DESCRIBE_CONFIGS", name) for name in settings.topic_names().values()),
         Right("READ", Resource.GROUP, settings.app_id),
-        *(
-            Right("WRITE", Resource.TRANSACTIONAL_ID, f"{settings.app_id}-{topic}-", prefixed=True)
-            for topic in (settings.topic_updates, settings.topic_claims)
-        ),
+        Right("WRITE", Resource.TRANSACTIONAL_ID, f"{settings.app_id}-{settings.topic_updates}-", prefixed=True),
     ]
 
 

@@ -31,7 +31,7 @@ class Progress:
         self._reasons: Counter[str] = Counter()
 
     def record(self, committed: Committed) -> None:
-        if isinstance(committed.summary, BatchSummary):  # the profiles' transactions are part of the sessions' work
+        if isinstance(committed.summary, BatchSummary):  # the profiles' part adds nothing to it
             self.records += committed.records
             self._counts["transactions"] += 1
             self._counts.update(structs.asdict(committed.summary.outcomes))
