@@ -69,6 +69,8 @@ def main() -> None:
             "WORKER_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "WORKER_APP_ID": "restore",
             "WORKER_STATE_DIR": str(work / "state"),
+            # Else a deleted directory would make another member, which waits for the session timeout of the first.
+            "WORKER_INSTANCE_ID": "restored",
             "WORKER_LOG_FORMAT": "json",
         }
         settings = load_settings({name.removeprefix("WORKER_").lower(): value for name, value in environment.items()})
@@ -129,7 +131,7 @@ def start(contender: Contender, environment: dict[str, str], log: Path) -> Start
     """Starts a worker, waits until it is ready, and stops it as an operator would."""
     started = time.perf_counter()
     with running(contender, environment, log) as process:
-        restored = _event(log, "restored", process)
+        restored = _event(log, "restored", process, table="sessions")
         _event(log, "ready", process)
         ready = time.perf_counter() - started
         cpu, peak = cpu_seconds(process.pid), peak_megabytes(process.pid)
@@ -138,11 +140,11 @@ def start(contender: Contender, environment: dict[str, str], log: Path) -> Start
     return Start(ready, restored["seconds"], restored["changelog_records"], cpu, peak)
 
 
-def _event(log: Path, name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _event(log: Path, name: str, process: subprocess.Popen[bytes], **fields: str) -> dict[str, Any]:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_text().splitlines():
-            if f'"{name}"' in line and (event := json.loads(line))["event"] == name:
+            if f'"{name}"' in line and (event := json.loads(line)).items() >= {"event": name, **fields}.items():
                 return dict(event)
         time.sleep(0.01)
     raise RuntimeError(f"no event {name!r} within {DEADLINE_SECONDS:.0f} s, or the worker ended; see {log}")

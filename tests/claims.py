@@ -59,7 +59,7 @@ def _judge_claim_log(claims: ByPartition, expected: Iterable[tuple[int, Claim]],
     for record in ordered(claims):
         told = json.loads(record.value or b"")
         profile_id = told["profile_id"]
-        found[told["partition"], profile_id, told["integration_id"], told["revision"], record.timestamp] += 1
+        found[told["partition"], profile_id, told["integration_id"], told["revision"], told["timestamp_ms"]] += 1
         if record.key != profile_id.encode() or record.partition != crc32(profile_id.encode()) % len(claims):
             verdict.fault("S10", record.partition, f"the claim at offset {record.offset} is in the wrong place: {told}")
     _compare("claim", wanted, found, verdict)
@@ -67,7 +67,7 @@ def _judge_claim_log(claims: ByPartition, expected: Iterable[tuple[int, Claim]],
 
 def _judge_answers(logs: Logs, verdict: Verdict) -> None:
     owners = owners_in(logs.claims)
-    wanted: Counter[tuple[int, str, str, int, str, int]] = Counter()
+    wanted: Counter[tuple[int, str, str, int, str]] = Counter()
     for partition, log in logs.claims.items():
         for record in log:
             if record.offset >= logs.committed_claims.get(partition, 0):
@@ -76,21 +76,19 @@ def _judge_answers(logs: Logs, verdict: Verdict) -> None:
                 continue
             told = json.loads(record.value or b"")
             owner = owners[told["profile_id"]]
-            wanted[
-                told["partition"], told["integration_id"], told["profile_id"], told["revision"], owner, record.timestamp
-            ] += 1
-    found: Counter[tuple[int, str, str, int, str, int]] = Counter()
+            wanted[told["partition"], told["integration_id"], told["profile_id"], told["revision"], owner] += 1
+    found: Counter[tuple[int, str, str, int, str]] = Counter()
     for record in ordered(logs.answers):
         told = json.loads(record.value or b"")
         asked = told["integration_id"], told["profile_id"], told["revision"]
-        found[record.partition, *asked, told["owner"], record.timestamp] += 1
+        found[record.partition, *asked, told["owner"]] += 1
     _compare("answer", wanted, found, verdict)
 
 
 def _compare(
     what: str,
-    wanted: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str, int]],
-    found: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str, int]],
+    wanted: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str]],
+    found: Counter[tuple[int, str, str, int, int]] | Counter[tuple[int, str, str, int, str]],
     verdict: Verdict,
 ) -> None:
     """As often there as it must be."""

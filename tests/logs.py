@@ -139,11 +139,18 @@ def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """High watermarks: cheap to ask while events keep coming, and beyond the last record when markers follow it."""
+    return {partition: end for partition, (_, end) in _watermarks(bootstrap, topic).items()}
+
+
+def beginning_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """Where the partitions begin: beyond 0 when the broker has deleted what was before."""
+    return {partition: beginning for partition, (beginning, _) in _watermarks(bootstrap, topic).items()}
+
+
+def _watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
     reader = _member_of(bootstrap, "oracle")
     partitions = [TopicPartition(topic, partition) for partition in partitions_of(bootstrap, topic)]
-    return {
-        tp.partition: from_coordinator(partial(reader.get_watermark_offsets, tp, timeout=2))[1] for tp in partitions
-    }
+    return {tp.partition: from_coordinator(partial(reader.get_watermark_offsets, tp, timeout=2)) for tp in partitions}
 
 
 def open_records(bootstrap: str, topics: Iterable[str]) -> int:

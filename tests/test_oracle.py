@@ -345,9 +345,9 @@ def a_ledger_record_names_another_partition(logs: Logs) -> None:
     logs.ledger[1][2] = _edit_json(logs.ledger[1][2], partition=0)
 
 
-@damage("S1", "", "timestamp")
-def a_ledger_record_has_the_wall_clocks_time(logs: Logs) -> None:
-    logs.ledger[1][2] = logs.ledger[1][2]._replace(timestamp=1)
+@damage("S1", "", "key")
+def a_ledger_record_has_a_key(logs: Logs) -> None:
+    logs.ledger[1][2] = logs.ledger[1][2]._replace(key=b"order-1")
 
 
 @damage("S10", "lost", "lost: claim")

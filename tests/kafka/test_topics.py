@@ -70,6 +70,8 @@ def test_check_creates_nothing_and_names_each_missing_topic(kafka: EmbeddedKafka
         ("topic_enriched", "max.message.bytes", "1000", "1048588", True),
         ("topic_dead_letters", "max.message.bytes", "1048588", "67108864", True),
         ("topic_ledger", "retention.ms", "60000", "2592000000", True),
+        ("topic_claims", "message.timestamp.type", "CreateTime", "LogAppendTime", True),
+        ("topic_dead_letters", "retention.bytes", "1048576", "1073741824", True),
         ("topic_ledger", "min.insync.replicas", "2", "1", True),
         ("topic_enriched", "message.timestamp.after.max.ms", "3600000", "9223372036854775807", True),
     ],

@@ -43,9 +43,9 @@ class ProfilesHandler:
             profile = claimed(before, made.integration_id)
             if profile is not before:
                 profiles[key] = profile
-                touched_ms[key] = record.timestamp
+                touched_ms[key] = made.timestamp_ms
             answer = claim.Answer(made.integration_id, made.profile_id, made.revision, profile.owner)
-            out = OutRecord(made.integration_id.encode(), claim.encode(answer), _NO_HEADERS, record.timestamp)
+            out = OutRecord(made.integration_id.encode(), claim.encode(answer), _NO_HEADERS, made.timestamp_ms)
             answers.setdefault(made.partition, []).append(out)
         return Effects(
             rows={

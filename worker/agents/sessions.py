@@ -246,7 +246,9 @@ class _Work:
         pending.hold(output, binds=claims is not None)
         self._waiting[key] = _Waiting(session, pending)
         if claims is not None:
-            made = claim.Claim(claims, session.integration_id, session.revision, self._batch.partition)
+            made = claim.Claim(
+                claims, session.integration_id, session.revision, self._batch.partition, output.timestamp_ms
+            )
             out = OutRecord(claims.encode(), claim.encode(made), _NO_HEADERS, output.timestamp_ms)
             to = claim.partition_of(claims, self._config.partitions)
             self._claims.setdefault(to, []).append(out)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # what they import takes half a second, and `--help` needs no
 SHORT_NAMES = {
     "cleanup.policy": "cleanup",
     "retention.ms": "retention",
+    "retention.bytes": "kept bytes",
     "min.insync.replicas": "min in-sync",
     "max.message.bytes": "max message",
+    "message.timestamp.type": "timestamps",
     "message.timestamp.after.max.ms": "timestamps ahead",
 }
 DAY_MS = 86_400_000

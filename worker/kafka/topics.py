@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -33,6 +33,8 @@ MIB: Final = 1024 * 1024
 DEAD_LETTER_MAX_BYTES: Final = 64 * MIB
 """A dead letter is the rejected record as it came plus the reason. A broker limits batches as they are compressed,
 so an input of 1 MiB may hold far more once it is read; whatever fits a client's memory should fit here."""
+DEAD_LETTERS_KEPT_BYTES: Final = 1024 * MIB
+"""Per partition, then the oldest go."""
 BROKER_DEFAULT_MAX_BYTES: Final = 1_048_588
 BATCH_OVERHEAD_BYTES: Final = 4_096
 """What a batch holding a single record adds to it, generously: the batch header and the record's varints."""
@@ -41,8 +43,10 @@ ANSWER_SECONDS: Final = 10.0
 COMPARED_CONFIGS: Final = (
     "cleanup.policy",
     "retention.ms",
+    "retention.bytes",
     "min.insync.replicas",
     "max.message.bytes",
+    "message.timestamp.type",
     "message.timestamp.after.max.ms",
 )
 """What correctness rests on. The other declared configs are tuning: set at creation, then the operator's."""
@@ -80,25 +84,31 @@ def declared(settings: Settings) -> list[TopicDeclaration]:
     # A row may hold outputs that wait for an answer: at least one, so up to a record of the largest size more.
     row_bytes = BROKER_DEFAULT_MAX_BYTES + 2 * settings.max_record_bytes + BATCH_OVERHEAD_BYTES
 
-    def kept(days: int) -> dict[str, str]:
-        return shared | {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+    def kept(days: int, *, by: Literal["CreateTime", "LogAppendTime"]) -> dict[str, str]:
+        ages = {"retention.ms": str(days * DAY_MS), "message.timestamp.type": by}
+        return shared | {"cleanup.policy": "delete"} | ages
+
+    # What the worker says of old input must not be old at once: a broker would delete it unread. So it ages from when
+    # it was written. Dead letters keep their input's timestamp, and are bounded by size instead.
+    written = kept(days=30, by="LogAppendTime")
+    letters = {"retention.ms": "-1", "retention.bytes": str(DEAD_LETTERS_KEPT_BYTES)}
 
     def topic(name: str, purpose: str, configs: dict[str, str]) -> TopicDeclaration:
         return TopicDeclaration(name, purpose, settings.partitions, settings.replication_factor, configs)
 
     return [
-        topic(settings.topic_updates, "input: session updates", kept(days=7)),
+        topic(settings.topic_updates, "input: session updates", kept(days=7, by="CreateTime")),
         topic(settings.topic_enriched, "output: enriched sessions", compacted),
         topic(
             settings.topic_dead_letters,
             "rejected updates with the reason",
-            kept(days=30) | {"max.message.bytes": str(DEAD_LETTER_MAX_BYTES)},
+            shared | {"cleanup.policy": "delete", "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} | letters,
         ),
-        topic(settings.topic_ledger, "counts per transaction", kept(days=30)),
+        topic(settings.topic_ledger, "counts per transaction", written),
         topic(settings.topic_changelog, "stored sessions", compacted | {"max.message.bytes": str(row_bytes)}),
         topic(settings.topic_profiles_changelog, "who owns each profile", compacted),
-        topic(settings.topic_claims, "sessions bound to profiles", kept(days=30)),
-        topic(settings.topic_answers, "who owns the profile", kept(days=30)),
+        topic(settings.topic_claims, "sessions bound to profiles", written),
+        topic(settings.topic_answers, "who owns the profile", written),
     ]
 
 

@@ -21,6 +21,8 @@ class Claim(Struct, frozen=True, gc=False):
     revision: int
     partition: int
     """Where the session is, and the answer goes."""
+    timestamp_ms: int
+    """Of that update's record; the claim's own is when it was written."""
 
 
 class Answer(Struct, frozen=True, gc=False):

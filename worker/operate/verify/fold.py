@@ -62,7 +62,6 @@ class Tally:
         """Enriched records of updates and of answers."""
         self.answers: ledger.Answers | None = None
         self.last_offset: int | None = None
-        self.last_timestamp_ms = 0
 
     def take(self, record: SourceRecord, summary: BatchSummary) -> None:
         outcomes = summary.outcomes
@@ -71,12 +70,11 @@ class Tally:
         self._records += summary.records
         self._reasons.update(summary.reasons)
         self._ignored_fields += summary.ignored_fields
-        self.last_offset, self.last_timestamp_ms = record.offset, record.timestamp
+        self.last_offset = record.offset
 
     def take_answer(self, answer: SourceRecord) -> None:
         records = 0 if self.answers is None else self.answers.records
         self.answers = ledger.Answers(self._answers_start, answer.offset, records + 1)
-        self.last_timestamp_ms = answer.timestamp
 
     def entry(self, topic: str, partition: int, first_offset: int, last_offset: int) -> ledger.Entry:
         """The ledger record of the range."""

@@ -96,8 +96,8 @@ class LedgerWalk:
             self._add("different", record, f"its range {_range(entry)} does not end at a record of the input", reached)
             return
         expected = tally.entry(*self._source, entry.first_offset, entry.last_offset)
-        right = Told(None, ledger.encode(expected), (), tally.last_timestamp_ms)
         found = Told.found(record)
+        right = Told(None, ledger.encode(expected), (), found.timestamp_ms)  # the broker's, when it was written
         if found._replace(offset=None) != right:
             text = f"what it says of input offsets {_range(entry)} is not what they lead to"
             suspect = Suspect("different", reached, text, None, found, right, source_offset=entry.first_offset)
