@@ -1,7 +1,7 @@
 """`python -m benchmarks.profiles`: what first_session across partitions costs, with and without profiles in one run.
 
 Throughput: the synthetic mix, and the same mix of guests alone, worked off in turns by one worker; what counts is the
-ratio. Latency: new sessions at a steady rate, half of them bound to a profile, in turns with as many guests alone;
+ratio. Latency: new sessions at a steady rate, every other one bound to a profile, in turns with as many guests alone;
 the binding updates wait for an answer, the others must not notice. A first round warms the broker up: a cold JVM takes
 half of this machine, and three times as long.
 """
@@ -76,13 +76,15 @@ def _latency(
 ) -> None:
     measured: dict[str, list[tuple[float, float]]] = {}
     for round_number in range(options.rounds + 1):
-        for bound_share in (0.5, 0.0):
+        for has_profiles in (True, False):
             settings, environment = settings_of_run(bootstrap_servers, work, None)
             asyncio.run(topics.create(settings))
             with running(contender, environment, work / "latency.log"):
-                binding, others = _measure(settings, _new_sessions(bound_share), options.rate, options.seconds)
+                binding, others = _measure(
+                    settings, _new_sessions(has_profiles=has_profiles), options.rate, options.seconds
+                )
             if round_number:
-                of_others = "all others" if bound_share else "guests alone"
+                of_others = "all others" if has_profiles else "guests alone"
                 for name, milliseconds in (("binding updates", binding), (of_others, others)):
                     if milliseconds:
                         quantiles = statistics.quantiles(milliseconds, n=100)
@@ -128,10 +130,10 @@ def _measure(
     return binding, others
 
 
-def _new_sessions(bound_share: float) -> Iterator[StreamEvent]:
-    """One event per session; of that share the profile is known."""
+def _new_sessions(*, has_profiles: bool) -> Iterator[StreamEvent]:
+    """One event per session; every other session has a profile, or none has."""
     for number in count():
-        profile_id = f"customer-{number * 7919 % CUSTOMERS}" if number % 100 < bound_share * 100 else ""
+        profile_id = f"customer-{number // 2 * 7919 % CUSTOMERS}" if number % 2 and has_profiles else ""
         body = {"profile_id": profile_id, "cart_items": [{"name": "Mug", "sku": "M-1", "quantity": 2, "price": 9.95}]}
         event = {"integration_id": f"order-{number}", "application_id": 7, "customer_session": body}
         yield StreamEvent("created", f"order-{number}".encode(), json.dumps(event).encode(), 0)

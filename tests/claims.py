@@ -116,6 +116,7 @@ def _judge_profiles(
     """The changelog of profiles, compacted, and every store of them against the claims that are done."""
     reached = logs.committed_claims.get(partition, 0)
     sessions: dict[bytes, list[str]] = {}
+    touched: dict[bytes, int] = {}
     cut: set[bytes] = set()
     first: dict[bytes, str] = {}
     for record in claims:
@@ -127,10 +128,15 @@ def _judge_profiles(
         bound = sessions.setdefault(key, [])
         if told["integration_id"] not in bound:
             bound.append(told["integration_id"])
+            touched[key] = told["timestamp_ms"]
             if len(bound) > SESSIONS_KEPT:
                 cut.add(key)
                 del bound[0]
     wanted = {key: profile_row(first[key], bound, key in cut) for key, bound in sessions.items()}
+    times = {record.key: record.timestamp for record in logs.profiles.get(partition, ())}
+    for key, timestamp in touched.items():
+        if times.get(key, timestamp) != timestamp:
+            verdict.fault("S10", partition, f"the row of profile {key!r} has the time {times[key]}, not {timestamp}")
     changelog = {record.key or b"": record.value or b"" for record in logs.profiles.get(partition, ())}
     for name, rows in (
         ("changelog", changelog),

@@ -1,7 +1,8 @@
 """A whole installation in memory: the worker's handlers over topics that are lists, without a broker.
 
-Transactions run one after another, each all or nothing, in whatever order and sizes a test wants them; the protocol
-is the engine's (first offsets join, feedback first, source rests until feedback when a batch ends early).
+Transactions run one after another, each all or nothing, in whatever order and sizes a test wants them, of one stage
+at a time; the rest of the protocol is the engine's (first offsets join, feedback first, source rests until feedback
+when a batch ends early).
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from worker.engine.position import POSITION_KEY, Position, encode_position
 SIZES: Final = (1, 2, 7, 100, 1_000)
 
 
+WRITTEN_MS: Final = 1_800_000_000_000
+"""What a topic that stamps its records itself says, in ms: any time but the input's."""
+
+
 class Topic:
     """Appends records as a broker would."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, *, stamps: bool = False) -> None:
+        """stamps: whether records get the time they are written (LogAppendTime), as claims, answers and ledger do."""
         self.log: dict[int, list[Record]] = {partition: [] for partition in range(partitions)}
+        self._stamps = stamps
 
     def append(self, partition: int, record: OutRecord) -> None:
         log = self.log[partition]
         offset = log[-1].offset + 1 if log else 0
-        log.append(Record(partition, offset, record.timestamp_ms, record.key, record.value, tuple(record.headers)))
+        timestamp = WRITTEN_MS + offset if self._stamps else record.timestamp_ms
+        log.append(Record(partition, offset, timestamp, record.key, record.value, tuple(record.headers)))
 
 
 @dataclass
@@ -66,8 +74,10 @@ class Installation:
         self.changelogs = {name: f"{app_id}-{name}-changelog" for name in ("sessions", "profiles")}
         self.partitions = len(source)
         assert config.partitions == self.partitions
-        written = (config.enriched_topic, config.dead_letters_topic, config.ledger_topic, config.claims_topic)
-        self.topics = {name: Topic(self.partitions) for name in (*written, self.answers, *self.changelogs.values())}
+        dated = (config.enriched_topic, config.dead_letters_topic, *self.changelogs.values())
+        self.topics = {name: Topic(self.partitions) for name in dated}
+        for name in (config.ledger_topic, config.claims_topic, self.answers):
+            self.topics[name] = Topic(self.partitions, stamps=True)
         self.places = [place for partition in range(self.partitions) for place in self._places(partition)]
 
     def _places(self, partition: int) -> tuple[Place, Place]:

@@ -18,6 +18,7 @@ MODULES: Final = (
     "skew",
     "fleets",
     "state",
+    "clock",
     "changelogs",
     "brokers",
     "outages",

@@ -323,7 +323,7 @@ class _Work:
             if batch.feedback
             else None,
         )
-        timestamp_ms = (taken or batch.feedback)[-1].timestamp if taken or batch.feedback else 0
+        timestamp_ms = (taken or batch.feedback)[-1].timestamp if taken or batch.feedback else 0  # the topic stamps it
         sends = {
             config.enriched_topic: self._enriched,
             config.dead_letters_topic: self._dead_letters,

@@ -64,7 +64,7 @@ class RowsView(Protocol):
 
 class OutRecord(NamedTuple):
     """A record to send. `timestamp_ms` must derive from the input, never from the clock: outputs of a
-    reprocessed input are byte-identical."""
+    reprocessed input are byte-identical. (A topic may be set to stamp what is written itself.)"""
 
     key: bytes | None
     value: bytes | None

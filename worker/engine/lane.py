@@ -1,6 +1,6 @@
 """One stage's part in the work of a partition: its queues, its handler and its store.
 
-The stages of one partition number take turns in the same transactions (transaction.py); what each of them reads,
+The stages of one partition number share its transactions (transaction.py); what each of them reads,
 decides and stores is its own.
 """
 
@@ -26,9 +26,12 @@ class Taken:
     feedback: list[Slice]
 
     def __str__(self) -> str:
-        if not self.source:
-            return str(self.lane)
-        return f"{self.lane}, offsets {self.source[0].first_offset} to {self.source[-1].next_offset - 1}"
+        """Every record of it, for an error: topic[partition], offsets."""
+        return " and ".join(
+            f"{inbox.topic}[{self.lane.partition}], offsets {slices[0].first_offset} to {slices[-1].next_offset - 1}"
+            for inbox, slices in ((self.lane.source, self.source), (self.lane.feedback, self.feedback))
+            if slices
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,12 @@ class Lane:
         self.source = Inbox(stage.source_topic, start.offset)
         # A stage without feedback has an inbox of it that stays empty.
         self.feedback = Inbox(stage.feedback_topic or "", start.feedback_offset)
-        self._partition = partition
+        self.partition = partition
         self._handler = handler
         self._awaits_feedback = False
 
     def __str__(self) -> str:
-        return f"{self.stage.source_topic}[{self._partition}]"
+        return f"{self.stage.source_topic}[{self.partition}]"
 
     def inbox(self, topic: str) -> Inbox:
         return self.source if topic == self.source.topic else self.feedback
@@ -100,7 +103,7 @@ class Lane:
         records, answers = records_of(source), records_of(feedback)
         batch = Batch(
             self.source.topic,
-            self._partition,
+            self.partition,
             self.source.done_offset,
             records,
             self.feedback.done_offset,

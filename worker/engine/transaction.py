@@ -89,6 +89,7 @@ class PartitionProcessor:
         self._begun = 0.0
         self._deliveries: list[Delivery] = []
         self._is_slow = False
+        self._is_processing = False
         self.busy_since = time.monotonic()
         """When work came to an idle partition, or the last transaction ended."""
         self._task = asyncio.create_task(self._run(), name=f"transactions-{partition}")
@@ -100,7 +101,7 @@ class PartitionProcessor:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to do before more arrives."""
-        return all(lane.is_idle for lane in self._lanes)
+        return not self._is_processing and all(lane.is_idle for lane in self._lanes)
 
     def offer(self, topic: str, fetched: Slice) -> None:
         """Queues a slice. Slices must join: a gap or overlap means lost or repeated records."""
@@ -131,7 +132,9 @@ class PartitionProcessor:
                 taken = [work for lane in self._lanes if (work := lane.take(self._config.batch_max_records))]  # Step 1
                 self._on_room()
                 doing = " and ".join(map(str, taken))
+                self._is_processing = True
                 await self._process(taken)
+                self._is_processing = False
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
@@ -144,7 +147,7 @@ class PartitionProcessor:
         while not self._stopping and not any(lane.can_work for lane in self._lanes):
             self._wake.clear()
             await self._wake.wait()
-        if all(lane.source.records < self._config.batch_max_records for lane in self._lanes):
+        if not any(lane.can_work and lane.source.records >= self._config.batch_max_records for lane in self._lanes):
             pause = self._last_commit + self._config.transaction_pause_seconds - time.monotonic()
             if pause > 0:
                 await asyncio.sleep(pause)

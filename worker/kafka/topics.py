@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -66,11 +66,13 @@ class TopicDeclaration:
 
 def declared(settings: Settings) -> list[TopicDeclaration]:
     """All topics, the input first. All have the same number of partitions: outputs keep their input's."""
-    shared = {
+    on_input = {
         "min.insync.replicas": "2" if settings.replication_factor >= 3 else "1",
         # Outputs carry their input's timestamp, and a producer's clock may run ahead.
         "message.timestamp.after.max.ms": ANY_TIMESTAMP,
     }
+    # What is written carries the time of the input it comes of: it is part of what is compared.
+    shared = on_input | {"message.timestamp.type": "CreateTime"}
     compacted = shared | {
         "cleanup.policy": "compact",
         # How long a reader may take to see a tombstone before it is gone.
@@ -84,26 +86,27 @@ def declared(settings: Settings) -> list[TopicDeclaration]:
     # A row may hold outputs that wait for an answer: at least one, so up to a record of the largest size more.
     row_bytes = BROKER_DEFAULT_MAX_BYTES + 2 * settings.max_record_bytes + BATCH_OVERHEAD_BYTES
 
-    def kept(days: int, *, by: Literal["CreateTime", "LogAppendTime"]) -> dict[str, str]:
-        ages = {"retention.ms": str(days * DAY_MS), "message.timestamp.type": by}
-        return shared | {"cleanup.policy": "delete"} | ages
+    def kept(days: int) -> dict[str, str]:
+        return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
 
     # What the worker says of old input must not be old at once: a broker would delete it unread. So it ages from when
     # it was written. Dead letters keep their input's timestamp, and are bounded by size instead.
-    written = kept(days=30, by="LogAppendTime")
-    letters = {"retention.ms": "-1", "retention.bytes": str(DEAD_LETTERS_KEPT_BYTES)}
+    written = shared | kept(days=30) | {"message.timestamp.type": "LogAppendTime", "retention.bytes": "-1"}
+    letters = shared | {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": str(DEAD_LETTERS_KEPT_BYTES),
+        "segment.bytes": str(2 * DEAD_LETTER_MAX_BYTES),  # whole segments are deleted, never the open one
+        "max.message.bytes": str(DEAD_LETTER_MAX_BYTES),
+    }
 
     def topic(name: str, purpose: str, configs: dict[str, str]) -> TopicDeclaration:
         return TopicDeclaration(name, purpose, settings.partitions, settings.replication_factor, configs)
 
     return [
-        topic(settings.topic_updates, "input: session updates", kept(days=7, by="CreateTime")),
+        topic(settings.topic_updates, "input: session updates", on_input | kept(days=7)),
         topic(settings.topic_enriched, "output: enriched sessions", compacted),
-        topic(
-            settings.topic_dead_letters,
-            "rejected updates with the reason",
-            shared | {"cleanup.policy": "delete", "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)} | letters,
-        ),
+        topic(settings.topic_dead_letters, "rejected updates with the reason", letters),
         topic(settings.topic_ledger, "counts per transaction", written),
         topic(settings.topic_changelog, "stored sessions", compacted | {"max.message.bytes": str(row_bytes)}),
         topic(settings.topic_profiles_changelog, "who owns each profile", compacted),

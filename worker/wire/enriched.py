@@ -97,14 +97,16 @@ def encode(event_type: EventType, session: Session, update: Update, case: Output
 
 
 _AFTER_FIRST_SESSION_BYTES: Final = 256
-"""At most so far from the end of a value stands what it says of first_session: three totals follow, of 40 digits."""
+"""At most so far from the end of a value stands what it says of first_session: three totals follow."""
 
 
 def with_first_session(value: bytes, *, first_session: bool) -> bytes:
     """The value, saying this of first_session."""
-    tail = len(value) - _AFTER_FIRST_SESSION_BYTES
+    tail = max(len(value) - _AFTER_FIRST_SESSION_BYTES, 0)
     # Only numbers follow, so the last occurrence is never a caller's text. The setting may have been another then.
-    at = max(value.rfind(name, max(tail, 0)) + len(name) for name in _FIRST_SESSION_NAMES)
+    at, name = max((value.rfind(name, tail), name) for name in _FIRST_SESSION_NAMES)
+    assert at >= 0, "every enriched value says whether its session is the first"
+    at += len(name)
     said = value[at : at + 4] == b"true"
     if said is first_session:
         return value
