@@ -102,6 +102,25 @@ def coordinator_moves_at_start(run: Run) -> None:
     cluster.wait_in_sync()
 
 
+@scenario("worker-starts-while-a-broker-hangs", broker="cluster")
+def starts_while_a_broker_hangs(run: Run) -> None:
+    """A worker starts while one of three brokers hangs: it takes connections and never answers."""
+    run.pipeline.create_topics()
+    cluster = Cluster(run.kafka, run.pipeline)
+    worker = run.pipeline.prepared()
+    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+        worker.start()
+        for node in _in_turn(run, short=1, rounds=2):
+            run.wait_progress(500)
+            worker.stop()
+            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
+                cluster.kafka.pause(node)
+                worker.start()
+            run.injected("start while a broker hangs")
+            cluster.kafka.resume(node)
+            cluster.wait_in_sync()
+
+
 @scenario("two-of-three-brokers-lost", broker="cluster")
 def two_lost(run: Run) -> None:
     """Two of three brokers are gone at once, so that nothing can be written, and come back."""

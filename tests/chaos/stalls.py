@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from itertools import count
+
 from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import arm, start_armed
 from worker.errors import Stalled
+from worker.load.event import StreamEvent
 
 WATCHDOG_SECONDS = 5
 
@@ -44,3 +48,34 @@ def event_loop_blocked(run: Run) -> None:
 def one_partition_hangs(run: Run) -> None:
     """One partition's transaction never ends, the others go on: the watchdog ends the worker all the same, with 72."""
     stalls(run, "hang", task_is_named=True)
+
+
+@scenario("hang-while-the-source-rests")
+def hangs_at_the_bound(run: Run) -> None:
+    """A transaction hangs that took only part of its batch, as much as may wait for an answer: ended with 72 too."""
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(watchdog_seconds=WATCHDOG_SECONDS, log_format="json")
+    for turn in range(run.scaled(1, 3)):
+        hot, numbers = f"order-hot-{turn}", count()
+        # One session, bound to a profile, with twice as many updates as may be held for its answer.
+        run.pipeline.send(_update(hot, next(numbers)) for _ in range(600))
+        start_armed(worker, "4:1:hang")
+        code = worker.wait_exit(60)
+        arm(worker, None)
+        assert code == Stalled.exit_code, f"exit code {code}\n{worker.tail()}"
+        run.injected("stall of a transaction at the bound")
+        with run.resuming():
+            worker.start()
+        run.pipeline.wait_drained()
+        worker.stop()
+    worker.start()
+
+
+def _update(integration_id: str, number: int) -> StreamEvent:
+    body = {
+        "profile_id": f"customer-of-{integration_id}",
+        "referral_code": f"{number}",
+        "attributes": {"pad": "x" * 500},
+    }
+    event = {"integration_id": integration_id, "application_id": 7, "customer_session": body}
+    return StreamEvent("updated", integration_id.encode(), json.dumps(event).encode(), 0)

@@ -38,7 +38,14 @@ def demo(*arguments: str, temporary: Path, bootstrap: str | None = None) -> Iter
         environment["WORKER_BOOTSTRAP_SERVERS"] = bootstrap
     command = [sys.executable, "-m", "worker", "demo", *arguments]
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Tests that a shell runs in the background ignore Ctrl-C, and so would it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         yield process

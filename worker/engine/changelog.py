@@ -16,6 +16,8 @@ from worker.engine.checkpoint import ChangelogPartition
 from worker.kafka.topic_metadata import TopicMetadata
 
 _RETRY_SECONDS: Final = 0.1
+_ANSWER_SECONDS: Final = 3.0
+"""A broker that takes longer for a small question hangs."""
 _DELETE_RETENTION: Final = "delete.retention.ms"
 
 
@@ -47,9 +49,11 @@ async def _delete_retention_ms(client: AIOKafkaClient, topic: str) -> int:
 
 
 async def _of_any_broker(client: AIOKafkaClient, request: object) -> Any:
-    """The answer of a broker that answers: any of several may be down. A rebalance or the watchdog ends the wait."""
+    """The answer of a broker that answers: any of several may be down, or hang. A rebalance or the watchdog ends
+    the wait."""
     while True:
         try:
-            return await client.send(client.get_random_node(), request)
-        except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await client.send(client.get_random_node(), request)
+        except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError, TimeoutError):
             await asyncio.sleep(_RETRY_SECONDS)

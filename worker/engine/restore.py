@@ -32,6 +32,8 @@ _FETCH_BYTES_PER_PARTITION: Final = 4 << 20
 # start waits for that once, so the wait is short; data that comes ends it sooner.
 _MARKER_WAIT_MS: Final = 20
 _SAY_WAITING_SECONDS: Final = 5.0
+_REQUEST_SECONDS: Final = 15.0
+"""As for input: enough for a large piece over a slow network, and no longer behind a broker that hangs."""
 
 
 async def restore(
@@ -164,6 +166,7 @@ async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: 
         auto_offset_reset="none",
         max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
         fetch_max_wait_ms=50,
+        request_timeout_ms=int(_REQUEST_SECONDS * 1000),
     )
     await consumer.start()
     try:

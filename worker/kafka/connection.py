@@ -24,7 +24,8 @@ from worker.settings import Settings, env_name
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 3.0
-"""For the first answer of any bootstrap address; a broker that needs longer is no basis for transactions."""
+"""For the answer to a small question. A broker that needs longer is no basis for transactions; of several, another is
+asked then."""
 LOGIN_SECONDS: Final = 5.0
 
 INIT_PRODUCER_ID: Final = 22

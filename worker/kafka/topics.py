@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 
 from worker.errors import AccessDenied, BrokerUnreachable, TopicsError
+from worker.kafka.connection import ANSWER_SECONDS as ONE_ANSWER_SECONDS
 from worker.kafka.connection import client_settings
 from worker.settings import Settings
 
@@ -258,7 +259,7 @@ class _PatientAdmin(AIOKafkaAdminClient):
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = _PatientAdmin(**client_settings(settings), request_timeout_ms=int(ANSWER_SECONDS * 1000))
+    admin = _PatientAdmin(**client_settings(settings), request_timeout_ms=int(ONE_ANSWER_SECONDS * 1000))
     try:
         await admin.start()
         yield admin
