@@ -40,6 +40,7 @@ RELIED_UPON: Final = (
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch",
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch",
     "aiokafka.producer.transaction_manager:TransactionManager.error_transaction",
+    "aiokafka.producer.transaction_manager:TransactionManager.partitions_to_add",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",

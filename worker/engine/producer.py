@@ -101,6 +101,12 @@ class TransactionalProducer:
         await reached("5b")
         await self._kafka.commit_transaction()
 
+    @property
+    def is_kept_waiting(self) -> bool:
+        """Whether the coordinator has not yet let the transaction begin: it is away, or still ends the one before,
+        whose markers must be written to every partition of that."""
+        return bool(self._kafka._txn_manager.partitions_to_add())
+
     def failed_with(self) -> BaseException | None:
         """Why the running transaction failed, if it did. What is sent after that fails with an error of its own."""
         waiter = self._kafka._txn_manager._transaction_waiter

@@ -233,6 +233,8 @@ class PartitionProcessor:
 
     @property
     def _waiting_for(self) -> str:
+        if self._producer.is_kept_waiting:
+            return "the transaction's coordinator; a topic may have too few replicas in sync to end the one before"
         pending = [delivery.target for delivery in self._deliveries if delivery.is_pending]
         return f"delivery to {', '.join(dict.fromkeys(pending))}" if pending else "the transaction's coordinator"
 
