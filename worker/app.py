@@ -107,6 +107,8 @@ async def _run(settings: Settings) -> int:
         watchdog.stop()
     finally:
         directory.close()
+    # A thread of Faust's that is still closing its connections may find the event loop gone.
+    threading.excepthook = lambda _: None
     logger.info("worker_stopped", processed=progress.records)
     child_process.hear_no_more_stops()
     return EXIT_OK

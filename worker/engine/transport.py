@@ -221,7 +221,9 @@ class Consumer(stock.Consumer):
                 async with self._fetch_lock:
                     await self._fetch_and_deliver(wanted)
         except asyncio.CancelledError:
-            raise
+            # Faust calls a cancellation in a rebalance a crash, and logs it as one: a stop is none.
+            if self._engine.phase != "stopping":
+                raise
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
