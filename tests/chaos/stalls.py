@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 
 from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
@@ -56,9 +55,8 @@ def hangs_at_the_bound(run: Run) -> None:
     run.pipeline.create_topics()
     worker = run.pipeline.prepared(watchdog_seconds=WATCHDOG_SECONDS, log_format="json")
     for turn in range(run.scaled(1, 3)):
-        hot, numbers = f"order-hot-{turn}", count()
         # One session, bound to a profile, with twice as many updates as may be held for its answer.
-        run.pipeline.send(_update(hot, next(numbers)) for _ in range(600))
+        run.pipeline.send(_update(f"order-hot-{turn}", number) for number in range(600))
         start_armed(worker, "4:1:hang")
         code = worker.wait_exit(60)
         arm(worker, None)

@@ -209,9 +209,8 @@ class PartitionProcessor:
             for step, deliveries in zip(decided, changelogs, strict=True)
         ]
         await reached("5")
-        await producer.commit(
-            {topic: offset for step in decided for topic, offset in step.next_offsets.items()}
-        )  # Step 5
+        next_offsets = {topic: offset for step in decided for topic, offset in step.next_offsets.items()}
+        await producer.commit(next_offsets)  # Step 5
         return changelog_offsets
 
     async def _send_changelog(self, step: Decided) -> list[Delivery]:
