@@ -43,6 +43,8 @@ def main(
                 if done.failure is not None:
                     console.print(f"[red]FAILED[/red] {each.name}, seed {first + number}")
                     console.print(done.failure, markup=False, highlight=False)
+                else:
+                    console.print(_told(done), highlight=False)
                 played.append(done)
     console.print(_table(played))
     failed = sum(done.failure is not None for done in played)
@@ -57,21 +59,26 @@ def _table(played: list[Played]) -> Table:
     for name in ("lost", "resumed after s, median / most", "took s"):
         table.add_column(name, justify="right")
     for done in played:
-        verdict = done.verdict
-        figures = (
-            ("FAILED",) * 3 if verdict is None else (str(verdict.events), str(verdict.duplicated), str(verdict.lost))
-        )
-        table.add_row(
-            done.scenario.name,
-            figures[0],
-            done.faults,
-            figures[1],
-            figures[2],
-            done.resumed,
-            f"{done.seconds:.0f}",
-            style="red" if done.failure else None,
-        )
+        table.add_row(*_row(done), style="red" if done.failure else None)
     return table
+
+
+def _told(done: Played) -> str:
+    """A passed scenario in a line, as soon as it is played: what a long run shows before its table."""
+    _, events, faults, duplicates, lost, resumed, seconds = _row(done)
+    return (
+        f"  {events} events, {faults}; {duplicates} doubled, {lost} lost"
+        + (f"; resumed after {resumed} s" if resumed else "")
+        + f"; took {seconds} s"
+    )
+
+
+def _row(done: Played) -> tuple[str, ...]:
+    verdict = done.verdict
+    events, duplicates, lost = (
+        ("FAILED",) * 3 if verdict is None else (str(verdict.events), str(verdict.duplicated), str(verdict.lost))
+    )
+    return (done.scenario.name, events, done.faults, duplicates, lost, done.resumed, f"{done.seconds:.0f}")
 
 
 if __name__ == "__main__":
