@@ -179,6 +179,7 @@ def engine_config(settings: Settings, directory: StateDirectory) -> EngineConfig
         compression=None if settings.compression == "none" else settings.compression,
         transaction_pause_seconds=settings.transaction_pause_ms / 1000,
         transaction_timeout_seconds=settings.transaction_timeout_seconds,
+        accepted_topic_ids=frozenset(settings.accepted_topic_ids.split(",")),
     )
 
 

@@ -114,6 +114,13 @@ class Settings(BaseSettings):
     store: Annotated[Literal["rocksdb", "memory"], BeforeValidator(_lower)] = _setting(
         "rocksdb", "rocksdb, or memory (restored from the changelog at each start).", ENGINE
     )
+    accepted_topic_ids: str = _setting(
+        "",
+        "Ids of input topics that were deleted and restored with the same records at the same offsets, id,id,…; the "
+        "worker refuses them else, and says their ids.",
+        ENGINE,
+        pattern=r"^([0-9a-f]{32}(,[0-9a-f]{32})*)?$",
+    )
     batch_max_records: int = _setting(2000, "Records in one transaction, at most.", ENGINE, ge=1, le=100_000)
     transaction_pause_ms: int = _setting(
         20,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.cimpl import NewTopic
 
+from tests.broker.administration import configure
 from tests.broker.pipeline import Pipeline
-from tests.chaos.administration import configure
 from tests.logs import admin_of, beginning_offsets, end_offsets
 from worker.kafka.embedded import EmbeddedKafka
 from worker.load.generator import generate

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.broker.administration import configure
 from tests.broker.pipeline import Pipeline
 from tests.broker.poison import update
-from tests.chaos.administration import configure
 from tests.logs import ordered, read_topic
 from worker.load.event import StreamEvent
 from worker.load.generator import generate

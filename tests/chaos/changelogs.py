@@ -4,7 +4,7 @@ what this version cannot read. And input that is gone before it was read."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
+from tests.broker.administration import configure, delete_topic, write_back
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
-from tests.chaos.administration import configure, delete_topic
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.state import Feed, wait_ready
 from tests.chaos.traffic import Traffic
-from tests.logs import Record, admin_of, ordered, partitions_of, read_topic
+from tests.logs import admin_of, ordered, partitions_of, read_topic
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
@@ -173,7 +173,8 @@ def recreated(run: Run) -> None:
 
         shutil.rmtree(worker.state_dir)
         kept.rename(worker.state_dir)
-        _write(run.pipeline, [*backup[: len(backup) // 2], *backup])  # as many and more than the store has seen
+        # As many records and more than the store has seen.
+        write_back(run.pipeline, names.changelog, [*backup[: len(backup) // 2], *backup])
         with run.resuming():
             worker.start()
         wait_ready(run, worker)
@@ -194,17 +195,6 @@ def _require_state_lost(worker: WorkerProcess) -> None:
     assert "WORKER_APP_ID" in told["what_to_do"], told
 
 
-def _write(pipeline: Pipeline, records: Iterable[Record]) -> None:
-    """Records as they were, into the changelog, as a tool for backups does."""
-    producer = pipeline.producer()
-    for each in records:
-        producer.produce(
-            pipeline.names.changelog, each.value, each.key, partition=each.partition, timestamp=each.timestamp
-        )
-        producer.poll(0)
-    assert producer.flush(60) == 0
-
-
 @scenario("row-of-an-unknown-version")
 def unknown_version(run: Run) -> None:
     """Another version of the worker wrote rows: this one ends with 4 before it serves or overwrites any of them."""
@@ -223,7 +213,7 @@ def unknown_version(run: Run) -> None:
             for r in ordered(read_topic(run.pipeline.bootstrap, names.changelog))
             if r.key and r.key[:1] != b"\xff"
         }
-        _write(run.pipeline, [row._replace(value=UNKNOWN_VERSION) for row in rows.values()])
+        write_back(run.pipeline, names.changelog, [row._replace(value=UNKNOWN_VERSION) for row in rows.values()])
         feed(1_500)
         for _ in range(2):
             worker.start()
@@ -233,7 +223,7 @@ def unknown_version(run: Run) -> None:
             assert told["error"] == "UnknownFormat", told
             assert "this one with 92 63" in told["problem"], told
         run.injected("unknown version refused", 2)
-        _write(run.pipeline, rows.values())
+        write_back(run.pipeline, names.changelog, rows.values())
         with run.resuming():
             worker.start()
         run.pipeline.wait_drained()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Final
 
+from tests.broker.administration import add_partitions, configure, delete_topic, write_back
 from tests.broker.pipeline import Pipeline
-from tests.chaos.administration import add_partitions, configure, delete_topic
+from tests.broker.processes import WorkerProcess
 from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
-from tests.logs import open_records
+from tests.logs import open_records, ordered, read_topic
+from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
 NOTICED_SECONDS: Final = 30
@@ -126,6 +129,57 @@ def input_recreated(run: Run) -> None:
     _start_anew(run)
 
 
+@scenario("input-recreated-while-no-worker-runs")
+def input_recreated_meanwhile(run: Run) -> None:
+    """The input is deleted and created again while no worker runs, and holds as many records: no start takes it for
+    the former one. Restored with the same records, it is accepted by its id."""
+    names = run.pipeline.names
+    run.pipeline.create_topics()
+    worker = run.pipeline.prepared(**JSON)
+    run.pipeline.send(generate(sessions=run.scaled(1_000, 10_000), seed=run.seed))
+    worker.start()
+    run.pipeline.wait_drained()
+    worker.stop()
+    backup = ordered(read_topic(run.pipeline.bootstrap, names.updates))
+
+    _recreate_input(run)
+    run.pipeline.send(generate(sessions=2 * run.scaled(1_000, 10_000), seed=run.seed + 1))
+    _require_unknown_input(worker)
+    run.injected("another input refused")
+
+    _recreate_input(run)
+    write_back(run.pipeline, names.updates, backup)
+    unknown = _require_unknown_input(worker)
+    run.injected("restored input refused")
+    worker.environment["WORKER_ACCEPTED_TOPIC_IDS"] = unknown
+    with run.traffic(per_second=1_000), run.resuming():
+        worker.start()
+        run.wait_progress(1_000)
+    run.pipeline.wait_drained()
+    worker.stop()
+    del worker.environment["WORKER_ACCEPTED_TOPIC_IDS"]
+    worker.start()  # the state knows it now
+
+
+def _recreate_input(run: Run) -> None:
+    names = run.pipeline.names
+    delete_topic(run.pipeline, names.updates)
+    run.pipeline.create_topics(skip=set(names) - {names.updates})
+
+
+def _require_unknown_input(worker: WorkerProcess) -> str:
+    """A start is refused; returns the id that would be accepted."""
+    worker.start()
+    worker.expected_up = False
+    assert worker.wait_exit(20) == 5, worker.tail()
+    (told,) = worker.logged("worker_failed")
+    assert told["error"] == "InputLost", told
+    assert "deleted and created again" in told["problem"], told
+    (unknown,) = re.findall("add ([0-9a-f]{32}) to WORKER_ACCEPTED_TOPIC_IDS", told["what_to_do"])
+    assert isinstance(unknown, str)
+    return unknown
+
+
 @scenario("partitions-added")
 def partitions_added(run: Run) -> None:
     """The input gets more partitions under a running worker: it ends, for keys would begin anew in the new ones."""
@@ -193,5 +247,6 @@ def _start_anew(run: Run) -> None:
     old.destroy()
     run.pipeline.create_topics()
     (old.directory / "2").mkdir()
+    run.pipeline.worker("anew", **JSON)
     with run.traffic(per_second=1_000, most=1_000):
-        run.pipeline.worker("anew", **JSON)
+        run.wait_progress(500)

@@ -182,6 +182,7 @@ class Run:
         self.count_aborted()
         with_store = [worker for worker in running if (worker.state_dir / "sessions").is_dir()]
         verdict = self.pipeline.verdict(*with_store, schema_every=SCHEMA_EVERY).require_clean()
+        assert verdict.events, "no event was there to judge"
         assert self.faults, "the scenario's fault did not bite"
         return verdict
 

@@ -63,6 +63,10 @@ class EngineConfig:
     """After so long the broker aborts a transaction that is neither committed nor fenced: readers wait no longer
     behind a worker that is frozen."""
 
+    accepted_topic_ids: frozenset[str] = frozenset()
+    """Source topics that hold what those of their names held that the state was built from, at the same offsets:
+    restored ones. Any other is refused."""
+
     def changelog_topic(self, stage: StageConfig) -> str:
         return f"{self.app_id}-{stage.name}-changelog"
 

@@ -71,6 +71,7 @@ class Lane:
         self.feedback = Inbox(stage.feedback_topic or "", start.feedback_offset)
         self.partition = partition
         self._handler = handler
+        self._source_id = start.topic_id
         self._awaits_feedback = False
 
     def __str__(self) -> str:
@@ -120,6 +121,7 @@ class Lane:
             self.source.topic,
             records[done - 1].offset + 1 if done else self.source.done_offset,
             answers[-1].offset + 1 if answers else self.feedback.done_offset,
+            self._source_id,
         )
         last = records[done - 1] if done else answers[-1]
         seconds = time.perf_counter() - started

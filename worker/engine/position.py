@@ -24,6 +24,9 @@ class Position(NamedTuple):
     offset: int
     feedback_offset: int = 0
     """0 for a stage without feedback."""
+    topic_id: str = ""
+    """The broker's own id of the source topic, as metadata.py asks for it. Empty in records
+    of versions that did not write it."""
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -31,6 +34,7 @@ class _Stored(msgspec.Struct, frozen=True):
     topic: str
     offset: int
     feedback_offset: int
+    topic_id: str = ""
 
 
 _FORMAT: Final = 1
@@ -56,4 +60,4 @@ def decode_position(value: bytes) -> Position:
             f"a position record has format {stored.format}, this version reads format {_FORMAT}",
             "run the version of the worker that wrote this state, or a newer one",
         )
-    return Position(stored.topic, stored.offset, stored.feedback_offset)
+    return Position(stored.topic, stored.offset, stored.feedback_offset, stored.topic_id)

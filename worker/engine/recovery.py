@@ -129,7 +129,7 @@ async def _restored(
     """Brings one stage's stores up to date; returns where it goes on."""
     its_stores = {place.partition: store for place, store in stores.items() if place.stage is stage}
     await restore(engine.config, stage, reader, its_stores, engine.note_progress)
-    positions = await start_positions(reader, stage, its_stores)
+    positions = await start_positions(engine.config, stage, reader, its_stores)
     return {Place(stage, partition): position for partition, position in positions.items()}
 
 

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from worker.engine import changelog
 from worker.engine.checkpoint import ChangelogPartition, unfit, wall_clock_ms
 from worker.engine.config import EngineConfig, StageConfig
 from worker.engine.failpoint import reached
+from worker.engine.metadata import describe_changelog, topic_id
 from worker.engine.position import Position
 from worker.engine.store import PartitionStore
 from worker.errors import InputLost, SettingsError, StateLost
@@ -51,7 +51,7 @@ async def restore(
     """
     started = time.monotonic()
     topic = config.changelog_topic(stage)
-    partitions = await changelog.describe(reader, topic, stores)
+    partitions = await describe_changelog(reader, topic, stores)
     for partition, store in stores.items():
         _discard_unfit(topic, partition, store, partitions[partition])
     ends = {
@@ -178,13 +178,14 @@ async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: 
 
 
 async def start_positions(
-    reader: AIOKafkaConsumer, stage: StageConfig, stores: Mapping[int, PartitionStore]
+    config: EngineConfig, stage: StageConfig, reader: AIOKafkaConsumer, stores: Mapping[int, PartitionStore]
 ) -> dict[int, Position]:
     """Where to read on, per partition: the state's position, or the topics' beginnings when there is no state.
 
-    Raises InputLost when a topic does not reach from there on, SettingsError when the state was built
-    from another topic.
+    Raises InputLost when a topic does not reach from there on, or is another than the state was built from though it
+    has its name; SettingsError when the state was built from a topic of another name.
     """
+    source_id = await topic_id(reader._client, stage.source_topic)
     tps = [TopicPartition(topic, partition) for topic in stage.input_topics for partition in stores]
     begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
     positions: dict[int, Position] = {}
@@ -192,17 +193,29 @@ async def start_positions(
         inputs = [TopicPartition(topic, partition) for topic in stage.input_topics]
         position = store.position
         if position is None:
-            positions[partition] = Position(stage.source_topic, *(begins[tp] for tp in inputs))
+            feedback_begin = begins[inputs[1]] if stage.feedback_topic else 0
+            positions[partition] = Position(stage.source_topic, begins[inputs[0]], feedback_begin, source_id)
             continue
         if position.topic != stage.source_topic:
             raise SettingsError(
                 f"the state was built from topic {position.topic}, this worker reads {stage.source_topic}",
                 "set WORKER_TOPIC_UPDATES to the former topic, or WORKER_APP_ID to a new name for a new state",
             )
+        if position.topic_id not in (source_id, "") and source_id not in config.accepted_topic_ids:
+            raise _another_topic(inputs[0], position, source_id)
         for tp, offset in zip(inputs, (position.offset, position.feedback_offset), strict=False):
             _require_reachable(tp, offset, begins[tp], ends[tp])
-        positions[partition] = position
+        positions[partition] = position._replace(topic_id=source_id)
     return positions
+
+
+def _another_topic(tp: TopicPartition, position: Position, source_id: str) -> InputLost:
+    return InputLost(
+        f"{tp.topic}[{tp.partition}]: the state was built from a topic of this name with id {position.topic_id}, up to "
+        f"offset {position.offset}; it was deleted and created again, and has id {source_id} now",
+        "start a new state: another WORKER_APP_ID, and new output topics. If the topic was restored with the same "
+        f"records at the same offsets, add {source_id} to WORKER_ACCEPTED_TOPIC_IDS",
+    )
 
 
 def _require_reachable(tp: TopicPartition, offset: int, begin: int, end: int) -> None:

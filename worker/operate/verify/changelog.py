@@ -37,10 +37,11 @@ class ChangelogView:
 
     @property
     def position(self) -> Position | None:
-        """The source offset reached; None when no position record is there that this version can read."""
+        """The source offset reached; None when no position record is there that this version can read. Without the
+        id of the topic: the ledger, which it is compared with, names topics only."""
         row = self.rows.get(POSITION_KEY)
         try:
-            return None if row is None or row.value is None else decode_position(row.value)
+            return None if row is None or row.value is None else decode_position(row.value)._replace(topic_id="")
         except UnknownFormat:
             return None
 

@@ -1,4 +1,4 @@
-"""What the broker says of the changelog topic: its id, how long it keeps tombstones, where it begins and ends."""
+"""What the broker says of topics: their ids; of a changelog how long it keeps tombstones, where it begins and ends."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ _ANSWER_SECONDS: Final = 3.0
 _DELETE_RETENTION: Final = "delete.retention.ms"
 
 
-async def describe(reader: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> dict[int, ChangelogPartition]:
+async def describe_changelog(
+    reader: AIOKafkaConsumer, topic: str, partitions: Iterable[int]
+) -> dict[int, ChangelogPartition]:
     """The changelog's partitions as they are now. `reader` reads whatever is there, committed or not: its ends are
     behind a transaction that somebody left open, where those of a read_committed one are before it."""
     client: AIOKafkaClient = reader._client
-    topic_id = await _topic_id(client, topic)
+    changelog_id = await topic_id(client, topic)
     delete_retention_ms = await _delete_retention_ms(client, topic)
     tps = [TopicPartition(topic, partition) for partition in partitions]
     begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
-    return {tp.partition: ChangelogPartition(topic_id, delete_retention_ms, begins[tp], ends[tp]) for tp in tps}
+    return {tp.partition: ChangelogPartition(changelog_id, delete_retention_ms, begins[tp], ends[tp]) for tp in tps}
 
 
-async def _topic_id(client: AIOKafkaClient, topic: str) -> str:
+async def topic_id(client: AIOKafkaClient, topic: str) -> str:
+    """The broker's own id of a topic, in hex: another one after it was deleted and created again."""
     answer = await _of_any_broker(client, TopicMetadata([topic]))
     (described,) = answer.to_object()["topics"]
     if described["error_code"]:

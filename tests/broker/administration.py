@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
 from tests.broker.pipeline import Pipeline
-from tests.logs import admin_of, partitions_of
+from tests.logs import Record, admin_of, partitions_of
 
 GONE_SECONDS = 20
 
@@ -40,3 +40,19 @@ def delete_topic(pipeline: Pipeline, topic: str) -> None:
     while topic in admin.list_topics(timeout=20).topics:
         assert time.monotonic() < deadline, f"{topic} is still there"
         time.sleep(0.05)
+
+
+def write_back(pipeline: Pipeline, topic: str, records: Iterable[Record]) -> None:
+    """Writes records as they were, as a tool for backups does."""
+    producer = pipeline.producer()
+    for each in records:
+        producer.produce(
+            topic,
+            each.value,
+            each.key,
+            partition=each.partition,
+            timestamp=each.timestamp,
+            headers=list(each.headers),
+        )
+        producer.poll(0)
+    assert producer.flush(60) == 0
