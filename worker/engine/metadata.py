@@ -13,11 +13,10 @@ from aiokafka.errors import KafkaConnectionError, NodeNotReadyError, RequestTime
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from worker.engine.checkpoint import ChangelogPartition
+from worker.kafka.patience import ANSWER_SECONDS
 from worker.kafka.topic_metadata import TopicMetadata
 
 _RETRY_SECONDS: Final = 0.1
-_ANSWER_SECONDS: Final = 3.0
-"""A broker that takes longer for a small question hangs."""
 _DELETE_RETENTION: Final = "delete.retention.ms"
 
 
@@ -56,7 +55,7 @@ async def _of_any_broker(client: AIOKafkaClient, request: object) -> Any:
     the wait."""
     while True:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await client.send(client.get_random_node(), request)
         except (NodeNotReadyError, KafkaConnectionError, RequestTimedOutError, TimeoutError):
             await asyncio.sleep(_RETRY_SECONDS)

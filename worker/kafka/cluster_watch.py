@@ -20,13 +20,13 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from worker.errors import TopicsError, WorkerError
 from worker.kafka.connection import client_settings
+from worker.kafka.patience import ANSWER_SECONDS
 from worker.kafka.topic_metadata import TopicMetadata
 from worker.settings import Settings, env_name
 
 logger = structlog.get_logger(__name__)
 
 ROUND_SECONDS: Final = 2.0
-ANSWER_SECONDS: Final = 3.0
 REMIND_SECONDS: Final = 60.0
 """While no broker answers at all it is said again: the rest of the log is silent then."""
 SURE_AFTER_ROUNDS: Final = 3

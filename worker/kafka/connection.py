@@ -19,13 +19,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.errors import BrokerUnreachable, BrokerUnsuitable, SettingsError
 from worker.kafka.handshake import BrokerApis, ask_api_versions
+from worker.kafka.patience import ANSWER_SECONDS
 from worker.settings import Settings, env_name
 
 T = TypeVar("T")
 
-ANSWER_SECONDS: Final = 3.0
-"""For the answer to a small question. A broker that needs longer is no basis for transactions; of several, another is
-asked then."""
 LOGIN_SECONDS: Final = 5.0
 
 INIT_PRODUCER_ID: Final = 22

@@ -24,8 +24,8 @@ from worker.kafka.authorized_operations import (
     may_see_transactional_ids,
     topic_operations,
 )
-from worker.kafka.connection import ANSWER_SECONDS as ONE_ANSWER_SECONDS
 from worker.kafka.connection import client_settings
+from worker.kafka.patience import ANSWER_SECONDS as ONE_ANSWER_SECONDS
 from worker.settings import Settings, env_name
 
 ANSWER_SECONDS: Final = 20.0

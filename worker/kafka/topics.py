@@ -25,8 +25,8 @@ from aiokafka.errors import (
 )
 
 from worker.errors import AccessDenied, BrokerUnreachable, TopicsError
-from worker.kafka.connection import ANSWER_SECONDS as ONE_ANSWER_SECONDS
 from worker.kafka.connection import client_settings
+from worker.kafka.patience import ANSWER_SECONDS as ONE_ANSWER_SECONDS
 from worker.settings import Settings
 
 DAY_MS: Final = 86_400_000
