@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
-from worker.load.generator import generate
 
 SECONDS = 20
 """Includes the start of Python (2-3 s on a busy machine) and the connection timeout."""
@@ -60,44 +59,6 @@ def test_a_port_that_answers_nothing_is_named(tmp_path: Path) -> None:
             _refused(worker, 3, address)
         finally:
             worker.destroy()
-
-
-def test_a_state_directory_in_use_is_refused_while_its_owner_works_on(pipeline: Pipeline) -> None:
-    pipeline.create_topics()
-    pipeline.send(generate(sessions=100, seed=81))
-    owner = pipeline.worker("owner")
-    pipeline.wait_drained()
-
-    second = WorkerProcess("second", owner.environment, pipeline.directory)
-    second.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
-    try:
-        _refused(second.start(), 4, str(owner.state_dir))
-    finally:
-        second.destroy()
-    pipeline.send(generate(sessions=100, seed=82))
-    pipeline.wait_drained()
-    owner.stop()
-    pipeline.verdict(owner).require_clean()
-
-
-def test_the_state_directory_of_another_app_is_refused_and_left_alone(pipeline: Pipeline) -> None:
-    pipeline.create_topics()
-    pipeline.send(generate(sessions=100, seed=83))
-    owner = pipeline.worker("owner")
-    pipeline.wait_drained()
-    owner.stop()
-    before = sorted(path.name for path in owner.state_dir.rglob("*.sst"))
-
-    stranger = Pipeline(pipeline.bootstrap, f"{pipeline.app_id}-other", pipeline.directory)
-    stranger.create_topics()
-    foreign = WorkerProcess("foreign", stranger.environment, pipeline.directory)
-    foreign.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
-    try:
-        _refused(foreign.start(), 4, str(owner.state_dir), stranger.app_id, pipeline.app_id)
-    finally:
-        foreign.destroy()
-    assert sorted(path.name for path in owner.state_dir.rglob("*.sst")) == before
-    pipeline.verdict(owner).require_clean()
 
 
 def test_a_state_directory_that_is_a_file_is_refused(pipeline: Pipeline) -> None:

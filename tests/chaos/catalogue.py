@@ -16,6 +16,7 @@ MODULES: Final = (
     "groups",
     "rolling",
     "skew",
+    "poison",
     "fleets",
     "state",
     "clock",

@@ -8,11 +8,15 @@ from itertools import islice
 from tests.broker.pipeline import Pipeline
 from tests.chaos.commits import Commits
 from tests.chaos.scenario import Run, scenario
+from tests.chaos.workers import partitions_of, wait_shared
+from tests.logs import read_topic
 from worker.load.event import StreamEvent
 from worker.load.generator import generate
+from worker.wire.claim import partition_of
 
 BUSY = 0
 """The partition that has far too much to do."""
+HOT_PROFILE = b"customer-of-all"
 
 
 @scenario("backlog-in-one-partition")
@@ -49,6 +53,40 @@ def hot_key(run: Run) -> None:
         with run.resuming():
             run.pipeline.worker(log_format="json")
         run.wait_progress(updates, timeout_seconds=240)
+
+
+@scenario("hot-profile")
+def hot_profile(run: Run) -> None:
+    """All sessions are of one customer, so all claims go to one partition; its owner is killed with -9 on the way."""
+    run.pipeline.create_topics()
+    sessions = run.scaled(3_000, 30_000)
+    busy = partition_of(HOT_PROFILE.decode(), run.pipeline.partitions)
+    with run.traffic(per_second=500):
+        workers = [run.pipeline.worker(name, batch_max_records=50, log_format="json") for name in ("left", "right")]
+        wait_shared(run, workers, [2, 2])
+        run.pipeline.send(_bound(number) for number in range(sessions))
+        for _ in range(run.scaled(1, 6)):
+            run.wait_progress(200)
+            owner = next(worker for worker in workers if busy in partitions_of(worker))
+            owner.kill9()
+            run.injected("kill -9 of the profile's owner")
+            with run.resuming():
+                owner.start()
+            wait_shared(run, workers, [2, 2])
+    run.pipeline.wait_drained()
+    claims = read_topic(run.pipeline.bootstrap, run.pipeline.names.claims)
+    claimed = sum(record.key == HOT_PROFILE for record in claims[busy])
+    assert claimed == sessions, f"{claimed} claims on the profile, of {sessions} sessions"
+    run.injected("claim on one profile", claimed)
+
+
+def _bound(number: int) -> StreamEvent:
+    update = {
+        "integration_id": f"order-of-all-{number}",
+        "application_id": 1,
+        "customer_session": {"profile_id": HOT_PROFILE.decode(), "referral_code": f"{number}"},
+    }
+    return StreamEvent("created", f"order-of-all-{number}".encode(), json.dumps(update).encode(), 0)
 
 
 def hot_update(number: int) -> StreamEvent:

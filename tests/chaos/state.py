@@ -12,9 +12,11 @@ from typing import Any, Final
 import msgspec
 from rocksdict import Options, Rdict
 
+from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 from tests.chaos.disk import Disk, damaged, open_files_limit
 from tests.chaos.scenario import Run, scenario
+from worker.engine.state_dir import LOCK
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
@@ -241,6 +243,57 @@ def read_only(run: Run) -> None:
         run.pipeline.wait_drained()
         worker.stop()
     worker.start()
+
+
+@scenario("state-directory-used-twice")
+def used_twice(run: Run) -> None:
+    """A second worker starts with the state directory of a running one: refused, exit code 4; the first works on."""
+    run.pipeline.create_topics()
+    owner = run.pipeline.prepared("owner", **JSON)
+    second = run.pipeline.prepared("second", **JSON)
+    second.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
+    with run.traffic(per_second=1_000):
+        owner.start()
+        for _ in range(run.scaled(1, 5)):
+            run.wait_progress(500)
+            second.start()
+            require_refused(second, str(owner.state_dir))
+            run.injected("directory in use refused")
+        run.wait_progress(500)
+
+
+@scenario("state-directory-of-another-app")
+def of_another_app(run: Run) -> None:
+    """A worker starts with the state directory of another app: refused, exit code 4, and nothing in it is touched."""
+    run.pipeline.create_topics()
+    owner = run.pipeline.prepared("owner", **JSON)
+    stranger = Pipeline(run.pipeline.bootstrap, f"{run.pipeline.app_id}-other", run.directory)
+    stranger.create_topics()
+    foreign = stranger.prepared("foreign", **JSON)
+    foreign.environment["WORKER_STATE_DIR"] = str(owner.state_dir)
+    try:
+        with run.traffic(per_second=1_000):
+            for _ in range(run.scaled(1, 5)):
+                owner.start()
+                run.wait_progress(1_000)
+                owner.stop()
+                before = _files(owner.state_dir)
+                foreign.start()
+                require_refused(foreign, str(owner.state_dir))
+                assert stranger.app_id in foreign.said(), foreign.tail()
+                changed = {name for name, _ in _files(owner.state_dir).items() ^ before.items()}
+                assert not changed, f"the other app's worker changed {sorted(changed)}"
+                run.injected("directory of another app refused")
+            with run.resuming():
+                owner.start()
+    finally:
+        stranger.destroy()
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    """All but the lock, which tells the process that looked last."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 @scenario("too-few-file-descriptors")
