@@ -16,6 +16,9 @@ SHORT_PER_SECOND, LONG_PER_SECOND = 1_000, 300
 BROKER_GONE_SECONDS = 60
 """For a partition to go on after a broker died: its session at the controller (4 s here), an election, retries."""
 
+HANGING_SECONDS = 180
+"""For a start while a broker hangs: aiokafka may wait some 15 s for that one each time it opens a client."""
+
 
 @scenario("broker-killed", broker="cluster", has_short_form=False)
 def broker_killed(run: Run) -> None:
@@ -119,7 +122,7 @@ def starts_while_a_broker_hangs(run: Run) -> None:
             cluster.kafka.pause(node)
             worker.start()
             # Nothing is asked of the brokers here: the one that hangs may lead what is asked for.
-            run.pipeline.wait_until(lambda: bool(worker.logged("ready")), "it is ready", BROKER_GONE_SECONDS)
+            run.pipeline.wait_until(lambda: bool(worker.logged("ready")), "it is ready", HANGING_SECONDS)
             run.resume_seconds.append(time.monotonic() - started)
             run.injected("start while a broker hangs")
             cluster.kafka.resume(node)
