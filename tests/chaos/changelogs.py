@@ -268,7 +268,7 @@ def input_deleted(run: Run) -> None:
 
     anew = Pipeline(old.bootstrap, f"{old.app_id}-2", old.directory / "2")
     (old.directory / "2").mkdir()
-    run.use(run.kafka, anew)
+    run.pipeline = anew
     anew.create_topics()
     Feed(run)(1_000)
     anew.worker("anew", **JSON)

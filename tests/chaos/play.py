@@ -67,17 +67,19 @@ class Brokers:
             if each is not None:
                 each.close()
 
-    def of(self, scenario: Scenario) -> EmbeddedKafka | None:
-        if scenario.broker == "own":
-            return None
+    def of(self, scenario: Scenario) -> EmbeddedKafka:
+        """Ready to be played on, whatever the scenario before did to it."""
         if scenario.broker == "cluster":
             return self._healed_cluster()
         if scenario.broker == "proxied":
             return self._healed_proxied()
-        if self._given is None and self._shared is None:
+        return self._given or self._own_shared()
+
+    def _own_shared(self) -> EmbeddedKafka:
+        if self._shared is None:
             self._shared = EmbeddedKafka()
             self._shared.start()
-        return self._given or self._shared
+        return self._shared
 
     def _healed_cluster(self) -> EmbeddedKafka:
         if self._cluster is None:
@@ -115,13 +117,13 @@ def prepared(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *
     """A run of the scenario, ready to play; its workers end with the `with`."""
     kafka = brokers.of(scenario)
     pipeline = Pipeline(
-        _way_to(kafka, scenario),
+        kafka.internal_servers if scenario.broker == "proxied" else kafka.bootstrap_servers,
         f"{scenario.name}-{uuid.uuid4().hex[:8]}",
         directory,
         replicas=CLUSTER_NODES if scenario.broker == "cluster" else 1,
     )
     run = Run(scenario.name, kafka, pipeline, directory, seed, long=long)
-    if scenario.broker == "proxied" and kafka is not None and brokers.proxy is not None:
+    if scenario.broker == "proxied" and brokers.proxy is not None:
         # The workers' way leads through the proxy; traffic and oracle have one of their own, past all faults.
         pipeline.environment["WORKER_BOOTSTRAP_SERVERS"] = f"{HOST}:{brokers.proxy.port}"
         run.through(brokers.proxy)
@@ -147,9 +149,3 @@ def play(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *, lo
     else:
         brokers.discard(scenario)
     return Played(scenario, run, time.monotonic() - started, verdict, failure)
-
-
-def _way_to(kafka: EmbeddedKafka | None, scenario: Scenario) -> str:
-    if kafka is None:
-        return "127.0.0.1:1"
-    return kafka.internal_servers if scenario.broker == "proxied" else kafka.bootstrap_servers

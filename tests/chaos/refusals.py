@@ -243,7 +243,7 @@ def _open_records(run: Run) -> int:
 def _start_anew(run: Run) -> None:
     """What the message says to do: another app id and new topics."""
     old = run.pipeline
-    run.use(run.kafka, Pipeline(old.bootstrap, f"{old.app_id}-2", old.directory / "2"))
+    run.pipeline = Pipeline(old.bootstrap, f"{old.app_id}-2", old.directory / "2")
     old.destroy()
     run.pipeline.create_topics()
     (old.directory / "2").mkdir()

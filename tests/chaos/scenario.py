@@ -26,11 +26,10 @@ from tests.logs import end_offsets
 from tests.verdict import Verdict
 from worker.kafka.embedded import EmbeddedKafka
 
-Broker = Literal["shared", "cluster", "proxied", "own"]
+Broker = Literal["shared", "cluster", "proxied"]
 """On which Kafka a scenario plays: one node that many share and nobody hurts; three nodes (replication 3,
 min.insync.replicas 2) that may be hurt and are healed between scenarios; one node behind a proxy that the workers
-must pass, both may be hurt too (but kill -9 of a single node is not judged: see EmbeddedKafka.kill); none, because
-the scenario brings its own."""
+must pass, both may be hurt too (but kill -9 of a single node is not judged: see EmbeddedKafka.kill)."""
 
 DRAIN_SECONDS: Final = 180
 SCHEMA_EVERY: Final = 50
@@ -78,19 +77,19 @@ class Run:
     """One run of a scenario: its pipeline, its choices, and what is told about it afterwards."""
 
     def __init__(
-        self, name: str, kafka: EmbeddedKafka | None, pipeline: Pipeline, directory: Path, seed: int, *, long: bool
+        self, name: str, kafka: EmbeddedKafka, pipeline: Pipeline, directory: Path, seed: int, *, long: bool
     ) -> None:
         self.name = name
         self.directory = directory
         self.long = long
         self.seed = seed
         self.rng = random.Random(f"{name}/{seed}")
+        self.kafka = kafka
         self.pipeline = pipeline
-        """An app of its own. With broker="own" a stand-in without a broker, until the scenario sets its own."""
+        """An app of its own; a scenario may go on with another."""
         self.faults: Counter[str] = Counter()
         self.resume_seconds: list[float] = []
         self.times: dict[str, float] = {}
-        self._kafka = kafka
         self._proxy: Proxy | None = None
 
     @property
@@ -102,16 +101,6 @@ class Run:
     def through(self, proxy: Proxy) -> None:
         """Names the proxy that is in the workers' way."""
         self._proxy = proxy
-
-    @property
-    def kafka(self) -> EmbeddedKafka:
-        """The Kafka played on."""
-        assert self._kafka is not None, "this scenario brings its own Kafka"
-        return self._kafka
-
-    def use(self, kafka: EmbeddedKafka, pipeline: Pipeline) -> None:
-        """For broker="own": plays on this Kafka and pipeline. The scenario closes the Kafka after `finish`."""
-        self._kafka, self.pipeline = kafka, pipeline
 
     def scaled(self, short: int, long: int) -> int:
         """How much of something: of events, kills, rounds."""

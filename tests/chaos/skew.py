@@ -23,7 +23,7 @@ HOT_PROFILE = b"customer-of-all"
 def backlog(run: Run) -> None:
     """One partition has a long backlog, the others light traffic: theirs is done all the while the backlog lasts."""
     run.pipeline.create_topics()
-    fill(run.pipeline, islice(generate(sessions=None, seed=run.seed + 1_000), run.scaled(20_000, 200_000)))
+    fill(run.pipeline, islice(generate(sessions=None, seed=run.seed + 1_000), run.scaled(8_000, 200_000)))
     others = [partition for partition in range(run.pipeline.partitions) if partition != BUSY]
     # Small transactions make the backlog last.
     worker = run.pipeline.prepared(batch_max_records=run.scaled(40, 100), log_format="json")
