@@ -26,9 +26,10 @@ from worker.engine.open_files import require_open_files
 from worker.engine.state_dir import StateDirectory
 from worker.engine.watchdog import Watchdog
 from worker.errors import EXIT_OK
-from worker.kafka import connection, rights, topics
+from worker.kafka import connection
 from worker.kafka.cluster_watch import ClusterWatch
-from worker.operate import health
+from worker.kafka.connection import BrokerFacts
+from worker.operate import health, preconditions
 from worker.operate.progress import Progress
 from worker.session.model import Limits
 from worker.settings import Settings
@@ -70,12 +71,18 @@ _GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 async def _run(settings: Settings) -> int:
     stop = _stop_on_signals()
-    broker = await connection.probe(settings)
+    broker = await preconditions.require(settings, stop)
+    progress = Progress()
+    if broker is not None:
+        await _work(settings, broker, progress, stop)
+    logger.info("worker_stopped", processed=progress.records)
+    child_process.hear_no_more_stops()
+    return EXIT_OK
+
+
+async def _work(settings: Settings, broker: BrokerFacts, progress: Progress, stop: asyncio.Event) -> None:
     for warning in broker.warnings:
         logger.warning("broker_warning", text=warning)
-    await rights.require(settings, rights.of_worker(settings))
-    (await topics.check(settings)).require_usable()
-
     directory = StateDirectory.open(
         settings.state_dir,
         app_id=settings.app_id,
@@ -83,7 +90,6 @@ async def _run(settings: Settings) -> int:
         instance_id=settings.instance_id,
     )
     try:
-        progress = Progress()
         config = engine_config(settings, directory)
         engine = Engine(config, handlers(settings), progress.record)
         app = create_app(engine, partitions=settings.partitions)
@@ -109,9 +115,6 @@ async def _run(settings: Settings) -> int:
         directory.close()
     # A thread of Faust's that is still closing its connections may find the event loop gone.
     threading.excepthook = lambda _: None
-    logger.info("worker_stopped", processed=progress.records)
-    child_process.hear_no_more_stops()
-    return EXIT_OK
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     accepted_topic_ids: str = _setting(
         "",
         "Ids of input topics that were deleted and restored with the same records at the same offsets, id,id,…; the "
-        "worker refuses them else, and says their ids.",
+        "worker refuses them else, and says their ids. Keep it set.",
         ENGINE,
         pattern=r"^([0-9a-f]{32}(,[0-9a-f]{32})*)?$",
     )

@@ -12,6 +12,9 @@ from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
 from worker.errors import Fenced
 
+IDLE_SECONDS = 320
+"""After 300 s without a fetch a consumer of Kafka's leaves its group, unless told otherwise."""
+
 
 @scenario("workers-come-and-go")
 def come_and_go(run: Run) -> None:
@@ -44,12 +47,15 @@ def one_too_many(run: Run) -> None:
     run.pipeline.create_topics()
     with run.traffic(per_second=500, waiting=WAITING):
         workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("one", "two", "three")]
-        for _ in range(run.scaled(1, 5)):
+        for turn in range(run.scaled(1, 5)):
             for worker in workers:
                 if not worker.running:
                     worker.start()
             wait_shared(run, workers, [0, 1, 1])
             run.injected("idle worker")
+            if run.long and turn == 0:
+                time.sleep(IDLE_SECONDS)
+                run.measured("idle for", IDLE_SECONDS)
             run.wait_progress(200)
             busy = [worker for worker in workers if partitions_of(worker)]
             busy[0].kill9()

@@ -10,6 +10,7 @@ with `run.injected`. The same function is the short form (`make test`) and the l
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ min.insync.replicas 2) that may be hurt and are healed between scenarios; one no
 must pass, both may be hurt too (but kill -9 of a single node is not judged: see EmbeddedKafka.kill)."""
 
 DRAIN_SECONDS: Final = 180
+READY: Final = re.compile(r"\bready\b")
+"""Logged in either format."""
 SCHEMA_EVERY: Final = 50
 """Faults change what is written and when, not how a record looks."""
 MAX_OPEN_FILES: Final = 512
@@ -165,6 +168,9 @@ class Run:
         assert running, "no worker is left to heal what the scenario did"
         self.pipeline.forget_targets()
         self.pipeline.wait_drained(DRAIN_SECONDS)
+        for worker in running:
+            # One that was started last may still restore: stopped then, its store would be behind, and rightly so.
+            self.pipeline.wait_until(lambda: bool(READY.search(worker.said())), f"{worker.name} is ready")  # noqa: B023
         for worker in running:
             require_bounded(worker)
             worker.stop()

@@ -42,6 +42,7 @@ RELIED_UPON: Final = (
     "aiokafka.producer.transaction_manager:TransactionManager.error_transaction",
     "aiokafka.producer.transaction_manager:TransactionManager.partitions_to_add",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records",
+    "aiokafka.consumer.fetcher:Fetcher._fetch_requests_routine",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._start_heartbeat_task",

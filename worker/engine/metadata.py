@@ -35,11 +35,15 @@ async def describe_changelog(
 
 async def topic_id(client: AIOKafkaClient, topic: str) -> str:
     """The broker's own id of a topic, in hex: another one after it was deleted and created again."""
-    answer = await _of_any_broker(client, TopicMetadata([topic]))
-    (described,) = answer.to_object()["topics"]
-    if described["error_code"]:
-        raise for_code(described["error_code"])(topic)
-    return str(described["topic_id"].hex())
+    while True:
+        answer = await _of_any_broker(client, TopicMetadata([topic]))
+        (described,) = answer.to_object()["topics"]
+        if not described["error_code"]:
+            return str(described["topic_id"].hex())
+        error = for_code(described["error_code"])
+        if not error.retriable:
+            raise error(topic)
+        await asyncio.sleep(_RETRY_SECONDS)  # a broker that does not know the topic yet, or no longer
 
 
 async def _delete_retention_ms(client: AIOKafkaClient, topic: str) -> int:

@@ -45,7 +45,7 @@ URL_SCHEME = "kafka-batches"
 # that gets room again joins only the next fetch; an idle worker polls 20 times a second for under 1% CPU.
 _FETCH_WAIT_SECONDS = 0.05
 _FETCH_BYTES_PER_PARTITION = 4 << 20
-_MAX_POLL_INTERVAL_SECONDS = 300.0
+_NEVER_MS = 2**31 - 1
 _GROUP_CHECK_SECONDS = 1.0
 
 
@@ -80,7 +80,9 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_poll_records=config.batch_max_records,
-            max_poll_interval_ms=int(_MAX_POLL_INTERVAL_SECONDS * 1000),
+            # aiokafka leaves the group when nothing was fetched for so long, and joins again only with the next fetch:
+            # a member without partitions, or in a long restore, makes none. What hangs is the watchdog's to find.
+            max_poll_interval_ms=_NEVER_MS,
             max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
             fetch_max_wait_ms=int(_FETCH_WAIT_SECONDS * 1000),
             session_timeout_ms=int(config.session_timeout_seconds * 1000),
@@ -109,10 +111,18 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
         offset: int | None = await self.call_thread(self._ensure_consumer().committed, tp)
         return offset
 
+    async def seek_all(self, offsets: Mapping[TP, int]) -> None:
+        """Seeks in the consumer's own thread: aiokafka's fetcher, which runs there, is not made for another's."""
+        await self.call_thread(self._seek_all, offsets)
+
+    async def _seek_all(self, offsets: Mapping[TP, int]) -> None:
+        for tp, offset in offsets.items():
+            self.seek(tp, offset)
+
     @Service.task
     async def _watch_group(self) -> None:
-        """Asks for what ended the membership. aiokafka keeps it for a fetch of its own kind, which Faust never makes:
-        without the right to be in the group the worker would wait for partitions for ever."""
+        """Asks for what ended the membership, or the fetching. aiokafka keeps the first for a fetch of its own kind,
+        which Faust never makes, and the other for nobody: the worker would wait for partitions or records for ever."""
         while not self.should_stop:
             await self.sleep(_GROUP_CHECK_SECONDS)
             if self._consumer is None or self.should_stop:
@@ -122,6 +132,9 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):
             except Exception as error:  # noqa: BLE001  # what aiokafka gives up on, nobody else will try again
                 if not getattr(error, "retriable", False):
                     exit_process(as_worker_error(error, being_in_group(cast("BatchApp", self.app).engine.config)))
+            fetching = self._consumer._fetcher._fetch_task
+            if fetching.done() and not fetching.cancelled() and (crash := fetching.exception()):
+                exit_process(as_worker_error(crash, "fetching records"))
 
 
 def being_in_group(config: EngineConfig) -> str:
@@ -197,10 +210,10 @@ class Consumer(stock.Consumer):
     async def seek_to_positions(self, offsets: Mapping[TP, int]) -> None:
         """Moves the input partitions to these offsets, and the bookkeeping with them."""
         async with self._fetch_lock:
-            for tp, offset in offsets.items():
-                await self.seek(tp, offset)
-                self._slice_offset[tp] = offset
-                self._committed_offset[tp] = offset
+            await self._thread.seek_all(offsets)
+            self._read_offset.update(offsets)
+            self._slice_offset.update(offsets)
+            self._committed_offset.update(offsets)
 
     async def committed_offsets(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """The group's committed offsets, as the broker tells them (they may be gone: see position.py)."""
@@ -257,6 +270,12 @@ class Consumer(stock.Consumer):
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> BatchMessage:
         last = records[-1]
+        if records[0].offset < self._slice_offset[tp]:
+            raise EngineFailure(
+                f"{tp.topic}[{tp.partition}]: fetched records from offset {records[0].offset}, expected none before "
+                f"{self._slice_offset[tp]}",
+                "restart the worker: it continues at the last committed position; please report this",
+            )
         message = BatchMessage(
             tp.topic,
             tp.partition,

@@ -55,9 +55,11 @@ class ClusterWatch:
     @property
     def away_seconds(self) -> float:
         """How long no broker at all has answered; 0 while one does."""
-        if not self._silent_since or len(self._silent_since) < len(self._addresses):
+        # A copy at once: the watchdog asks from a thread of its own.
+        silent_since = list(self._silent_since.values())
+        if not silent_since or len(silent_since) < len(self._addresses):
             return 0.0
-        return time.monotonic() - max(self._silent_since.values())
+        return time.monotonic() - max(silent_since)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -196,13 +198,19 @@ class ClusterWatch:
     def _restored(self, name: str) -> str:
         if name == self._settings.topic_updates:
             return (
-                "the state belongs to the input that is gone. Restore the topic; or, to begin with a new input, start "
-                f"a new state: another {env_name('app_id')} and new output topics."
+                "the state belongs to the input that is gone. To begin with a new one, start a new state: another "
+                f"{env_name('app_id')} and new output topics. Restored with the same records at the same offsets, it "
+                f"is accepted by its id, which the next start says, in {env_name('accepted_topic_ids')}."
             )
-        if name == self._settings.topic_changelog:
+        if name in (
+            self._settings.topic_changelog,
+            self._settings.topic_profiles_changelog,
+            self._settings.topic_claims,
+            self._settings.topic_answers,
+        ):
             return (
-                "the stored sessions were in it. Restore the topic from a backup; or start a new state: another "
-                f"{env_name('app_id')} and new output topics."
+                "what is stored, or on its way between sessions and profiles, was in it. Restore the topic from a "
+                f"backup; or start a new state: another {env_name('app_id')} and new output topics."
             )
         return "what it held is gone. `python -m worker topics create` makes an empty one; then start the worker again."
 

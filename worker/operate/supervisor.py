@@ -21,7 +21,7 @@ import structlog
 
 from worker.child_process import PROCESS_NAME_VARIABLE, dies_with_parent, environment, hear_no_more_stops
 from worker.errors import EXIT_OK, EngineFailure, StateDirectoryError
-from worker.kafka import connection, rights, topics
+from worker.operate import preconditions
 from worker.operate.check import require_usable_state
 from worker.operate.restart_policy import Ended, GiveUp, History, Restart, RestartPolicy
 from worker.settings import Settings, load_settings
@@ -82,9 +82,9 @@ def child_settings(settings: Settings, number: int) -> Settings:
 
 async def _require_startable(settings: Settings, directories: Sequence[Path], stop: asyncio.Event) -> None:
     """Ask once what every child would ask, so that a mistake is one error and not N of them."""
-    broker = await connection.probe(settings)
-    await rights.require(settings, rights.of_worker(settings))
-    (await topics.check(settings)).require_usable()
+    broker = await preconditions.require(settings, stop)
+    if broker is None:
+        return
     deadline = time.monotonic() + STOP_SECONDS
     for directory in directories:
         holder = require_usable_state(directory, settings.app_id, broker.cluster_id).holder
