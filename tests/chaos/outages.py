@@ -43,7 +43,7 @@ def away_under_load(run: Run) -> None:
         worker.start()
         run.wait_progress(500)
         ways = (("hangs", 8),) if not run.long else (("hangs", 20), ("stopped", 10), ("hangs", 50), ("stopped", 40))
-        with Restarts(worker, {70, 71}) as restarts:
+        with Restarts(worker, {3, 70, 71}) as restarts:
             for way, seconds in ways:
                 with run.resuming(timeout_seconds=120):
                     _away(run, run.kafka, way, seconds)
@@ -60,7 +60,9 @@ def sigterm_while_away(run: Run) -> None:
     with run.traffic(per_second=1_000):
         for round_ in range(run.scaled(1, 6)):
             worker.start()
-            run.wait_progress(500)
+            # A broker that has just come back may not take connections yet.
+            with Restarts(worker, {3}):
+                run.wait_progress(500)
             if round_ % 2 == 0:
                 run.kafka.pause()
             else:
@@ -73,6 +75,8 @@ def sigterm_while_away(run: Run) -> None:
             run.kafka.start()
         with run.resuming():
             worker.start()
+            with Restarts(worker, {3}):
+                run.wait_progress(1)
 
 
 @scenario("supervised-through-an-outage", broker="proxied", has_short_form=False)
