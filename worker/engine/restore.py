@@ -168,8 +168,8 @@ async def open_reader(client: Mapping[str, Any], isolation: Isolation, *topics: 
         fetch_max_wait_ms=50,
         request_timeout_ms=int(_REQUEST_SECONDS * 1000),
     )
-    await consumer.start()
     try:
+        await consumer.start()
         # Else the first question about each waits for a retry, a tenth of a second.
         await asyncio.gather(*(consumer._client.add_topic(topic) for topic in topics))
         yield consumer
