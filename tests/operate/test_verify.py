@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
+from tests.broker.administration import write_back
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import PROJECT, WorkerProcess
 from tests.logs import ByPartition, Record, admin_of, ordered, read_topic
@@ -217,17 +218,7 @@ def _write(pipeline: Pipeline, topic: str, records: ByPartition) -> None:
     configs = {"cleanup.policy": policy, "message.timestamp.after.max.ms": str(2**63 - 1)}
     new = NewTopic(topic, num_partitions=pipeline.partitions, replication_factor=1, config=configs)
     admin_of(pipeline.bootstrap).create_topics([new], operation_timeout=20)[topic].result(timeout=20)
-    producer: Producer = pipeline.producer(compression="lz4")
-    for record in ordered(records):
-        producer.produce(
-            topic,
-            record.value,
-            record.key,
-            partition=record.partition,
-            timestamp=record.timestamp,
-            headers=list(record.headers),
-        )
-    assert producer.flush(30) == 0
+    write_back(pipeline, topic, ordered(records))
 
 
 def test_the_command_tells_people_which_record_and_payload_only_when_asked(installation: Installation) -> None:
