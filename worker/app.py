@@ -113,8 +113,6 @@ async def _work(settings: Settings, broker: BrokerFacts, progress: Progress, sto
         watchdog.stop()
     finally:
         directory.close()
-    # A thread of Faust's that is still closing its connections may find the event loop gone.
-    threading.excepthook = lambda _: None
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -144,6 +142,8 @@ async def _serve(app: BatchApp, stop: asyncio.Event) -> None:
 async def _stop(app: BatchApp) -> None:
     """Ends running transactions, then Faust. Leaves hard after the deadline: what is committed stays committed,
     and threads of the Kafka clients that wait for a broker would hold up the interpreter's exit."""
+    # What Faust's thread meets from here on is the stop: topics it no longer subscribes to, an event loop that is gone.
+    threading.excepthook = lambda _: None
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await app.engine.stop()

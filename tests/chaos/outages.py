@@ -28,9 +28,12 @@ def away_while_idle(run: Run) -> None:
     for way, seconds in (("hangs", 10),) if not run.long else (("hangs", 20), ("stopped", 20), ("hangs", 60)):
         _away(run, run.kafka, way, seconds)
         worker.require_running()
-        with run.traffic(per_second=500, most=500), run.resuming():
-            pass
+        with run.resuming(), run.traffic(per_second=500, most=500):
+            run.wait_progress(400)
         run.pipeline.wait_until(lambda: bool(worker.logged("broker_back")), "broker_back is logged")
+        run.pipeline.wait_drained()
+        # A member that the broker forgot meanwhile joins again: until then it is not idle.
+        time.sleep(run.scaled(0, SESSION_SECONDS))
     assert worker.logged("broker_away"), worker.tail()
 
 
