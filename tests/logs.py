@@ -167,10 +167,25 @@ def open_records(bootstrap: str, topics: Iterable[str]) -> int:
         reader.close()
 
 
-@cache
+_members: dict[tuple[str, str], Consumer] = {}
+
+
+def forget_group(bootstrap: str, group: str) -> None:
+    """Closes what asked for the offsets of a group that is done with: it has threads and connections of its own."""
+    member = _members.pop((bootstrap, group), None)
+    if member is not None:
+        member.close()
+
+
 def _member_of(bootstrap: str, group: str) -> Consumer:
     """Asks for a group's offsets and never joins it. Not the AdminClient: its answer while a broker that has just
     started still loads its groups has ended the test process with a segmentation fault."""
+    if (bootstrap, group) not in _members:
+        _members[bootstrap, group] = _new_member(bootstrap, group)
+    return _members[bootstrap, group]
+
+
+def _new_member(bootstrap: str, group: str) -> Consumer:
     return Consumer(
         {
             "bootstrap.servers": bootstrap,

@@ -17,6 +17,7 @@ from tests.logs import (
     TopicNames,
     admin_of,
     committed_offsets,
+    forget_group,
     from_coordinator,
     ordered,
     read_logs,
@@ -136,6 +137,7 @@ class Pipeline:
         for worker in self.workers:
             worker.destroy()
         self._admin.delete_topics(list(self.names))
+        forget_group(self.bootstrap, self.app_id)
 
     def worker(self, name: str = "one", **settings: object) -> WorkerProcess:
         """A started worker; `settings` by their names in lower case."""

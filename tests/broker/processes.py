@@ -60,6 +60,12 @@ class WorkerProcess:
         assert self._process is not None, f"{self.name} was never started"
         return self._process.pid
 
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it is so far that this signal no longer ends it by itself."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def kill9(self) -> None:
         """SIGKILL, and reap: when this returns the process is gone."""
         self.expected_up = False

@@ -11,7 +11,7 @@ from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
 
 JSON: Final[Any] = {"log_format": "json"}
-SHORT_PER_SECOND, LONG_PER_SECOND = 1_000, 300
+PER_SECOND = 300
 """Rounds with waits for replicas take minutes, and the oracle holds every record in memory."""
 BROKER_GONE_SECONDS = 60
 """For a partition to go on after a broker died: its session at the controller (4 s here), an election, retries."""
@@ -26,7 +26,7 @@ def broker_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
@@ -45,7 +45,7 @@ def rolling_upgrade(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
@@ -64,7 +64,7 @@ def coordinator_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)
         for round_ in range(run.scaled(1, 6)):
@@ -87,7 +87,7 @@ def coordinator_moves_at_start(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(1_000)
         for _ in range(run.scaled(1, 8)):
@@ -107,13 +107,13 @@ def coordinator_moves_at_start(run: Run) -> None:
     cluster.wait_in_sync()
 
 
-@scenario("worker-starts-while-a-broker-hangs", broker="cluster")
+@scenario("worker-starts-while-a-broker-hangs", broker="cluster", has_short_form=False)
 def starts_while_a_broker_hangs(run: Run) -> None:
     """A worker starts while one of three brokers hangs: it takes connections and never answers."""
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(**JSON)
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         for node in _in_turn(run, short=1, rounds=2):
             run.wait_progress(500)
@@ -135,7 +135,7 @@ def two_lost(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared()
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)
         with Restarts(worker, {3, 70, 71}) as restarts:
@@ -165,7 +165,7 @@ def worker_and_broker_killed(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
-    with run.traffic(per_second=run.scaled(SHORT_PER_SECOND, LONG_PER_SECOND)):
+    with run.traffic(per_second=PER_SECOND):
         worker.start()
         for node in _in_turn(run, short=1, rounds=2):
             run.wait_progress(run.rng.randint(500, 1_500))

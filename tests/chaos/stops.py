@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 
 STOP_SECONDS = 10
-START_MILLISECONDS = (100, 250, 400, 600, 800, 1_000, 1_300, 1_700)
-"""After the process began: imports take most of the first second, then it joins, fences and restores."""
+START_MILLISECONDS = (0, 150, 300, 500, 700, 900, 1_200, 1_600)
+"""After the worker's code began: imports take most of the first second, then it joins, fences and restores."""
 
 
 @scenario("sigterm-under-load")
@@ -44,6 +45,7 @@ def while_starting(run: Run) -> None:
         moments = run.scaled(4, 40)
         for milliseconds in run.rng.sample(START_MILLISECONDS * 5, moments):
             worker.start()
+            run.pipeline.wait_until(lambda: worker.handles(signal.SIGTERM), "it runs the worker's own code")
             time.sleep(milliseconds / 1000)  # the moment is what is tested, nothing waits for it
             signals = 0
             while worker.running and signals < 50:
