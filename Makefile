@@ -5,8 +5,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 KEEP ?=
 CSV ?=
-# Test processes; each has a Kafka of its own, some 600 MB.
-WORKERS ?= 2
+# Test processes; each has Kafkas of its own, some 2 GB in all. They mostly wait, for brokers and workers.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint chaos bench requirements clean
