@@ -106,7 +106,10 @@ class Pipeline:
             "message.max.bytes": 4_000_000,
             "queue.buffering.max.messages": 1_000_000,
         }
-        return Producer(config | ({"transactional.id": transactional_id} if transactional_id else {}))
+        if transactional_id:
+            # Longer than any test: what is left open is left open until the test ends it.
+            config |= {"transactional.id": transactional_id, "transaction.timeout.ms": 600_000}
+        return Producer(config)
 
     def send_one(self, producer: Producer, event: StreamEvent, *, stamped: bool = False) -> None:
         """Hand one event over; its partition is murmur2 of the key, as with Java's producers."""

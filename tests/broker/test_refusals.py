@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 
-SECONDS = 20
+SECONDS = 60
 """Includes the start of Python (2-3 s on a busy machine) and the connection timeout."""
 
 

@@ -30,9 +30,10 @@ def broker_killed(run: Run) -> None:
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
-            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
-                cluster.kafka.kill(node)
-            run.injected("broker killed")
+            since = time.monotonic()
+            cluster.kafka.kill(node)
+            with run.resuming(since=since, timeout_seconds=BROKER_GONE_SECONDS):
+                run.injected("broker killed")
             run.wait_progress(run.scaled(200, 2_000))
             cluster.start(node, wait_in_sync=run.long)
         worker.require_running()
@@ -49,9 +50,10 @@ def rolling_upgrade(run: Run) -> None:
         worker.start()
         run.wait_progress(500)
         for node in _in_turn(run, short=1, rounds=2):
-            with run.resuming():
-                cluster.kafka.stop(node)
-            run.injected("broker restarted")
+            since = time.monotonic()
+            cluster.kafka.stop(node)
+            with run.resuming(since=since, timeout_seconds=BROKER_GONE_SECONDS):
+                run.injected("broker restarted")
             cluster.start(node, wait_in_sync=run.long)
             run.wait_progress(200)
         worker.require_running()
@@ -72,9 +74,10 @@ def coordinator_killed(run: Run) -> None:
                 node, what = cluster.group_coordinator(), "group coordinator killed"
             else:
                 node, what = cluster.transaction_coordinator(run.rng.randrange(4)), "transaction coordinator killed"
-            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
-                cluster.kafka.kill(node)
-            run.injected(what)
+            since = time.monotonic()
+            cluster.kafka.kill(node)
+            with run.resuming(since=since, timeout_seconds=BROKER_GONE_SECONDS):
+                run.injected(what)
             run.wait_progress(run.scaled(200, 1_500))
             cluster.start(node, wait_in_sync=run.long)
         worker.require_running()
@@ -169,11 +172,12 @@ def worker_and_broker_killed(run: Run) -> None:
         worker.start()
         for node in _in_turn(run, short=1, rounds=2):
             run.wait_progress(run.rng.randint(500, 1_500))
-            with run.resuming(timeout_seconds=BROKER_GONE_SECONDS):
-                cluster.kafka.kill(node)
-                worker.kill9()
-                worker.start()
-            run.injected("worker and broker killed together")
+            since = time.monotonic()
+            cluster.kafka.kill(node)
+            worker.kill9()
+            worker.start()
+            with run.resuming(since=since, timeout_seconds=BROKER_GONE_SECONDS):
+                run.injected("worker and broker killed together")
             cluster.start(node, wait_in_sync=run.long)
     cluster.wait_in_sync()
 

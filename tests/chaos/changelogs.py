@@ -17,12 +17,11 @@ from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.state import Feed, wait_ready
-from tests.chaos.traffic import Traffic
 from tests.logs import admin_of, ordered, partitions_of, read_topic
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
-EXIT_SECONDS: Final = 30
+EXIT_SECONDS: Final = 60
 COMPACTION_SECONDS: Final = 60
 UNKNOWN_VERSION: Final = bytes([0x92, 99, 0x90])
 
@@ -50,9 +49,7 @@ def compacted(run: Run) -> None:
             assert superseded > 500, f"{superseded} of {len(before)} records to compact"
             last = {record.partition: record.offset for record in before}
             configure(run.pipeline, changelog, {"segment.ms": "500"})
-            with Traffic(
-                run.pipeline, seed=1_000 + turn, per_second=200
-            ):  # a segment is closed when the next record comes
+            with run.traffic(per_second=200):  # a segment is closed when the next record comes
                 run.pipeline.wait_until(
                     lambda: _left(run, last) < len(before) - superseded // 2,  # noqa: B023
                     "the changelog is compacted",

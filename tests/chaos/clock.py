@@ -70,8 +70,8 @@ def jumps(run: Run) -> None:
                 run.injected("start at a wrong time")
     run.pipeline.wait_drained()
     clock.set(2 * HOUR_SECONDS)
-    with run.traffic(per_second=1_000, most=500):
-        run.wait_progress(400)
+    with run.traffic(per_second=1_000, most=500) as traffic:
+        run.pipeline.wait_until(lambda: traffic.sent >= 500, "all is sent")
     run.pipeline.wait_drained()
     worker.stop()
     assert min(_caught_up(worker)) > time.time() + HOUR_SECONDS, "the worker did not believe the clock"

@@ -143,7 +143,7 @@ def replaced_by(run: Run, old: WorkerProcess, new: WorkerProcess) -> None:
     """Starts the second, and sees the first fenced."""
     old.expected_up, old.may_fail = False, True
     new.start()
-    code = old.wait_exit(20)
+    code = old.wait_exit(60)
     assert code == Fenced.exit_code, f"exit code {code}\n{old.tail()}"
     assert "WORKER_INSTANCE_ID" in old.logged("worker_failed")[-1]["what_to_do"]
     run.injected("twin fenced")

@@ -13,6 +13,9 @@ from worker.kafka.embedded import EmbeddedKafka
 JSON: Final[Any] = {"log_format": "json"}
 SESSION_SECONDS: Final = 6
 """Of the pipeline's workers."""
+EXIT_SECONDS: Final = 60
+STOP_SECONDS: Final = 30
+"""A worker leaves 8 s after it was told to, whoever answers; a busy machine takes longer for everything."""
 
 
 @scenario("broker-away-while-idle", broker="proxied")
@@ -21,15 +24,15 @@ def away_while_idle(run: Run) -> None:
     run.pipeline.create_topics()
     # Far longer away than the watchdog allows work to take: an idle worker owes none.
     worker = run.pipeline.prepared(**JSON, watchdog_seconds=5)
-    with run.traffic(per_second=500, most=500):
-        worker.start()
-        run.wait_progress(400)
+    worker.start()
+    with run.traffic(per_second=500, most=500) as traffic:
+        run.pipeline.wait_until(lambda: traffic.sent >= 500, "all is sent")
     run.pipeline.wait_drained()
     for way, seconds in (("hangs", 10),) if not run.long else (("hangs", 20), ("stopped", 20), ("hangs", 60)):
         _away(run, run.kafka, way, seconds)
         worker.require_running()
-        with run.resuming(), run.traffic(per_second=500, most=500):
-            run.wait_progress(400)
+        with run.resuming(), run.traffic(per_second=500, most=500) as traffic:
+            run.pipeline.wait_until(lambda: traffic.sent >= 500, "all is sent")
         run.pipeline.wait_until(lambda: bool(worker.logged("broker_back")), "broker_back is logged")
         run.pipeline.wait_drained()
         # A member that the broker forgot meanwhile joins again: until then it is not idle.
@@ -48,9 +51,10 @@ def away_under_load(run: Run) -> None:
         ways = (("hangs", 8),) if not run.long else (("hangs", 20), ("stopped", 10), ("hangs", 50), ("stopped", 40))
         with Restarts(worker, {3, 70, 71}) as restarts:
             for way, seconds in ways:
+                _away(run, run.kafka, way, seconds)
                 with run.resuming(timeout_seconds=120):
-                    _away(run, run.kafka, way, seconds)
-                assert worker.logged("broker_away", ever=True), worker.tail()
+                    pass
+                run.pipeline.wait_until(lambda: bool(worker.logged("broker_away", ever=True)), "broker_away is logged")
     for code, times in restarts.ended.items():
         run.injected(f"worker ended with {code}", times)
 
@@ -72,7 +76,7 @@ def sigterm_while_away(run: Run) -> None:
                 run.kafka.stop()
             time.sleep(run.rng.uniform(0, run.scaled(1, 15)))
             worker.sigterm()
-            assert worker.wait_exit(10) == 0, worker.tail()
+            assert worker.wait_exit(STOP_SECONDS) == 0, worker.tail()
             run.injected("SIGTERM without a broker")
             run.kafka.resume()
             run.kafka.start()
@@ -90,7 +94,7 @@ def supervised(run: Run) -> None:
     run.proxy.refuse()
     lonely.start()
     lonely.expected_up = False
-    assert lonely.wait_exit(20) == 3, lonely.tail()
+    assert lonely.wait_exit(EXIT_SECONDS) == 3, lonely.tail()
     run.injected("start without a broker")
     run.proxy.heal()
 

@@ -42,6 +42,8 @@ class Played:
     @property
     def faults(self) -> str:
         counted = [f"{times} × {fault}" for fault, times in self.run.faults.items()]
+        if self.run.aborted_records:
+            counted.append(f"{self.run.aborted_records} × aborted record")
         return ", ".join(counted + [f"{what} {seconds:.1f} s" for what, seconds in self.run.times.items()])
 
 

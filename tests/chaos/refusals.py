@@ -15,7 +15,8 @@ from tests.logs import open_records, ordered, read_topic
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
-NOTICED_SECONDS: Final = 30
+EXIT_SECONDS: Final = 60
+NOTICED_SECONDS: Final = 60
 """For what the worker asks every two seconds, three times to be sure."""
 
 
@@ -34,7 +35,7 @@ def topic_refuses(run: Run) -> None:
             run.wait_progress(300)
             configure(run.pipeline, topic, {"max.message.bytes": "100"})
             worker.expected_up = False
-            assert worker.wait_exit(20) == 2, worker.tail()
+            assert worker.wait_exit(EXIT_SECONDS) == 2, worker.tail()
             (told,) = worker.logged("worker_failed")
             assert topic in told["problem"], told
             assert "max.message.bytes" in told["problem"], told
@@ -92,7 +93,7 @@ def dead_letters_deleted(run: Run) -> None:
         run.injected("topic deleted")
         worker.start()
         worker.expected_up = False
-        assert worker.wait_exit(20) == 2, "it starts without the topic"
+        assert worker.wait_exit(EXIT_SECONDS) == 2, "it starts without the topic"
         run.pipeline.create_topics(skip=set(names) - {names.dead_letters})
         with run.resuming():
             worker.start()
@@ -110,6 +111,9 @@ def input_recreated(run: Run) -> None:
         worker.start()
         run.wait_progress(500)
     run.pipeline.wait_drained()
+    # Its store may be behind the changelog: the worker still runs.
+    run.pipeline.verdict().require_clean()
+    written = run.pipeline.written(isolation="read_uncommitted")
     worker.expected_up = False
     delete_topic(run.pipeline, names.updates)
     if run.rng.random() < 0.5:
@@ -123,9 +127,10 @@ def input_recreated(run: Run) -> None:
     run.injected("input deleted")
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(20) == 5, worker.tail()
+    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
     assert worker.logged("worker_failed")[0]["error"] == "InputLost"
     run.injected("start on another input refused")
+    assert run.pipeline.written(isolation="read_uncommitted") == written, "something was written all the same"
     _start_anew(run)
 
 
@@ -171,7 +176,7 @@ def _require_unknown_input(worker: WorkerProcess) -> str:
     """A start is refused; returns the id that would be accepted."""
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(20) == 5, worker.tail()
+    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
     (told,) = worker.logged("worker_failed")
     assert told["error"] == "InputLost", told
     assert "deleted and created again" in told["problem"], told
@@ -199,7 +204,7 @@ def partitions_added(run: Run) -> None:
     assert "6 partitions" in told, told
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(20) == 2, "it starts with partitions that nobody reads"
+    assert worker.wait_exit(EXIT_SECONDS) == 2, "it starts with partitions that nobody reads"
     run.injected("partitions added")
     # Its store is behind the changelog: what was not flushed went with the process.
     run.pipeline.verdict().require_clean()

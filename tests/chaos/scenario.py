@@ -26,6 +26,7 @@ from tests.chaos.traffic import Traffic
 from tests.logs import end_offsets
 from tests.verdict import Verdict
 from worker.kafka.embedded import EmbeddedKafka
+from worker.load.generator import generate
 
 Broker = Literal["shared", "cluster", "proxied"]
 """On which Kafka a scenario plays: one node that many share and nobody hurts; three nodes (replication 3,
@@ -87,10 +88,13 @@ class Run:
         self.long = long
         self.seed = seed
         self.rng = random.Random(f"{name}/{seed}")
+        self.events = generate(sessions=None, seed=seed)
+        """The synthetic stream without end. Sessions begun in one part of it go on in the next."""
         self.kafka = kafka
         self.pipeline = pipeline
         """An app of its own; a scenario may go on with another."""
         self.faults: Counter[str] = Counter()
+        self.aborted_records = 0
         self.resume_seconds: list[float] = []
         self.times: dict[str, float] = {}
         self._proxy: Proxy | None = None
@@ -111,6 +115,7 @@ class Run:
 
     def injected(self, fault: str, times: int = 1) -> None:
         """Counts a fault that was seen to bite, in words for the table: "kill -9", "transaction aborted"."""
+        assert times > 0, f"it did not bite: {fault}"
         self.faults[fault] += times
 
     def measured(self, what: str, seconds: float) -> None:
@@ -121,24 +126,26 @@ class Run:
         """Counts the records that were written and then aborted, so that faults in mid-transaction show."""
         uncommitted = self.pipeline.written(isolation="read_uncommitted")
         committed = self.pipeline.written(isolation="read_committed")
-        if aborted := sum(uncommitted.values()) - sum(committed.values()):
-            self.faults["aborted record"] = aborted
-        return aborted
+        self.aborted_records = sum(uncommitted.values()) - sum(committed.values())
+        return self.aborted_records
 
     @contextmanager
     def traffic(self, per_second: int = 1_000, **knobs: int) -> Iterator[Traffic]:
-        """Events arrive in the background inside the `with`; see Traffic."""
-        with Traffic(self.pipeline, seed=self.seed, per_second=per_second, **knobs) as traffic:
+        """Further events of the run's stream arrive in the background inside the `with`; see Traffic."""
+        with Traffic(self.pipeline, self.events, per_second=per_second, **knobs) as traffic:
             yield traffic
 
     @contextmanager
     def resuming(self, *, since: float | None = None, timeout_seconds: float = 60) -> Iterator[None]:
-        """Measures, from the `with`'s beginning (or `since`, of time.monotonic), until every partition that had
-        work at that beginning has committed some: put the healing inside the `with`, under load."""
+        """Measures, from the `with`'s beginning (or `since`, of time.monotonic), until every partition that has had
+        work since that beginning has committed some: put the healing inside the `with`, under load. A fault comes
+        before it: what is committed until the fault bites would count as going on. Without work nothing is measured."""
         before = self.pipeline.committed()
         started = time.monotonic() if since is None else since
         yield
         waiting = self._behind(before)
+        if not waiting:
+            return
         self.pipeline.wait_until(
             lambda: not (waiting & self._stuck_at(before)), f"partitions {sorted(waiting)} go on", timeout_seconds
         )
@@ -175,11 +182,16 @@ class Run:
             require_bounded(worker)
             worker.stop()
         self.count_aborted()
-        with_store = [worker for worker in running if (worker.state_dir / "sessions").is_dir()]
+        with_store = [worker for worker in running if _keeps_store(worker)]
         verdict = self.pipeline.verdict(*with_store, schema_every=SCHEMA_EVERY).require_clean()
         assert verdict.events, "no event was there to judge"
         assert self.faults, "the scenario's fault did not bite"
         return verdict
+
+
+def _keeps_store(worker: WorkerProcess) -> bool:
+    """Whether its state directory has what it served last, and not what an earlier start left there."""
+    return worker.environment.get("WORKER_STORE") != "memory" and (worker.state_dir / "sessions").is_dir()
 
 
 def require_bounded(worker: WorkerProcess) -> None:

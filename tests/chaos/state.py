@@ -17,12 +17,11 @@ from tests.broker.processes import WorkerProcess
 from tests.chaos.disk import Disk, damaged, open_files_limit
 from tests.chaos.scenario import Run, scenario
 from worker.engine.state_dir import LOCK
-from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
 CHECKPOINT_KEY: Final = b"\xff\x00checkpoint"
 HOUR_MS: Final = 3_600_000
-EXIT_SECONDS: Final = 30
+EXIT_SECONDS: Final = 60
 
 
 @scenario("state-directory-deleted")
@@ -236,7 +235,9 @@ def read_only(run: Run) -> None:
             worker.start()
             require_refused(worker, str(worker.state_dir))
             disk.set_writable(True)
-        run.injected(f"read-only directory ({disk.kind})")
+            run.injected(f"read-only directory ({disk.kind})")
+        else:
+            run.injected("restart only: here nothing keeps this user from writing")
         feed(1_000)
         with run.resuming():
             worker.start()
@@ -319,10 +320,9 @@ class Feed:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._events = generate(sessions=None, seed=run.seed)
 
     def __call__(self, events: int) -> None:
-        self._run.pipeline.send(islice(self._events, events))
+        self._run.pipeline.send(islice(self._run.events, events))
 
 
 def wait_ready(run: Run, worker: WorkerProcess) -> None:

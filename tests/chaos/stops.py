@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 
-STOP_SECONDS = 10
+STOP_SECONDS = 30
+"""A worker leaves within 8 s; a busy machine takes longer for everything."""
 START_MILLISECONDS = (0, 150, 300, 500, 700, 900, 1_200, 1_600)
 """After the worker's code began: imports take most of the first second, then it joins, fences and restores."""
 
@@ -49,7 +51,8 @@ def while_starting(run: Run) -> None:
             time.sleep(milliseconds / 1000)  # the moment is what is tested, nothing waits for it
             signals = 0
             while worker.running and signals < 50:
-                worker.sigterm()
+                with suppress(AssertionError):  # it has just ended
+                    worker.sigterm()
                 signals += 1
                 time.sleep(0.03)
             code = worker.wait_exit(STOP_SECONDS)

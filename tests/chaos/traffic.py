@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from tests.logs import end_offsets
-from worker.load.generator import generate
+from worker.load.event import StreamEvent
 
 if TYPE_CHECKING:
     from tests.broker.pipeline import Pipeline
@@ -28,13 +29,20 @@ class Traffic:
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, seed: int, per_second: int, most: int = NO_LIMIT, waiting: int = NO_LIMIT
+        self,
+        pipeline: Pipeline,
+        events: Iterator[StreamEvent],
+        *,
+        per_second: int,
+        most: int = NO_LIMIT,
+        waiting: int = NO_LIMIT,
     ) -> None:
-        """per_second: events; most: stop sending after so many; waiting: hold back while more than so many wait to be
-        processed, so that a slow machine does not drain for ever what a fast one would have done meanwhile."""
+        """events: taken from while the `with` lasts; per_second: of them; most: stop sending after so many; waiting:
+        hold back while more than so many wait to be processed, so that a slow machine does not drain for ever what a
+        fast one would have done meanwhile."""
         self.sent = 0
         self._pipeline = pipeline
-        self._events = islice(generate(sessions=None, seed=seed), most)
+        self._events = islice(events, most)
         self._per_second = per_second
         self._waiting = waiting
         self._stopping = threading.Event()

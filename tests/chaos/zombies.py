@@ -20,7 +20,9 @@ def short_pause(run: Run) -> None:
     """One of two workers stands still for less than its session timeout: it just goes on, nobody takes over."""
     run.pipeline.create_topics()
     with run.traffic(per_second=1_000, waiting=WAITING):
-        workers = [run.pipeline.worker(name, **SMALL_TRANSACTIONS) for name in ("paused", "other")]
+        workers = [
+            run.pipeline.worker(name, session_timeout_seconds=30, **SMALL_TRANSACTIONS) for name in ("paused", "other")
+        ]
         wait_shared(run, workers, [2, 2])
         paused, _ = workers
         for _ in range(run.scaled(1, 10)):
@@ -28,7 +30,7 @@ def short_pause(run: Run) -> None:
             before = [rebalances(worker) for worker in workers]
             mine = partitions_of(paused)
             paused.sigstop()
-            time.sleep(run.rng.uniform(1.0, 3.0))  # the pause is the fault; the session timeout is 6 s
+            time.sleep(run.rng.uniform(1.0, 3.0))  # the pause is the fault
             held = run.pipeline.committed()
             with run.resuming():
                 paused.sigcont()
