@@ -162,7 +162,7 @@ def two_lost(run: Run) -> None:
         run.injected(f"worker ended with {code}", times)
 
 
-@scenario("worker-and-broker-killed", broker="cluster")
+@scenario("worker-and-broker-killed", broker="cluster", has_short_form=False)
 def worker_and_broker_killed(run: Run) -> None:
     """The worker and a broker are killed with -9 at the same moment; a new start goes on with two brokers."""
     run.pipeline.create_topics()

@@ -51,7 +51,7 @@ def roll(run: Run, names: tuple[str, ...], restarts: int) -> None:
 @scenario("rolling-restart")
 def rolling_restart(run: Run) -> None:
     """Two workers are ended, cleanly or with -9, and started again in turn: no rebalance, the other's work goes on."""
-    roll(run, ("left", "right"), run.scaled(4, 40))
+    roll(run, ("left", "right"), run.scaled(3, 40))
 
 
 @scenario("restart-of-the-only-worker")

@@ -31,7 +31,7 @@ __all__ = [
     "test_the_position_in_the_state_wins_over_the_groups_offsets",
 ]
 
-FAULTS = ["kill-9-of-one-of-two", "sigterm-under-load", "zombie"]
+FAULTS = ["kill-9-of-one-of-two", "zombie"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

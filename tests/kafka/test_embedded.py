@@ -66,18 +66,6 @@ def test_a_paused_broker_keeps_its_port_open_and_answers_after_resume() -> None:
 
 
 @pytest.mark.broker
-def test_three_nodes_go_on_when_one_is_killed() -> None:
-    with EmbeddedKafka(3) as own:
-        create_topic(own.bootstrap_servers, "t", replication_factor=3, configs={"min.insync.replicas": "2"})
-        send(own.bootstrap_servers, "t", [b"all three"])
-        own.kill(1)
-        send(own.bootstrap_servers, "t", [b"two of three"])
-        assert read(own.bootstrap_servers, "t", 2) == [b"all three", b"two of three"]
-        own.start(1)
-        assert set(ask_brokers(("127.0.0.1", own.port(1)), timeout_seconds=5)) == {1, 2, 3}
-
-
-@pytest.mark.broker
 def test_data_in_a_given_directory_is_there_next_time(tmp_path: Path) -> None:
     with EmbeddedKafka(data_directory=tmp_path / "kafka") as first:
         create_topic(first.bootstrap_servers, "t")
