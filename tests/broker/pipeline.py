@@ -243,7 +243,7 @@ class Pipeline:
         """The oracle's judgement of all this app has done; the RocksDB stores of the `stopped` workers included.
         Every n-th record is held against its schema."""
         logs = read_logs(self.bootstrap, self.names, self.app_id)
-        logs.worker_logs = [worker.output() for worker in self.workers if not worker.may_fail]
+        logs.worker_logs = [worker.complaints() for worker in self.workers]
         for worker in stopped:
             assert not worker.running
             # What moved to another worker stays where it was left, for the case that it comes back.

@@ -29,7 +29,8 @@ class WorkerProcess:
         self.expected_up = False
         """Set between `start` and a signal that ends it: a test that waits fails at once when it is down."""
         self.may_fail = False
-        """Set by a test that makes it fail on purpose: a stack trace in its log is then no fault (S8)."""
+        """Set by a test that makes it fail on purpose: a stack trace in its `worker_failed` is then no fault (S8). With
+        log_format="json", where the one is part of the other's line; else its log is not judged at all."""
         self._process: subprocess.Popen[bytes] | None = None
         self._said_before = 0
 
@@ -82,7 +83,7 @@ class WorkerProcess:
     def sigcont(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def stop(self, timeout_seconds: float = 15) -> None:
+    def stop(self, timeout_seconds: float = 60) -> None:
         """SIGTERM, and require the clean exit an operator expects."""
         self.sigterm()
         code = self.wait_exit(timeout_seconds)
@@ -108,6 +109,14 @@ class WorkerProcess:
     def said(self) -> str:
         """What it has logged since it was last started."""
         return self.output()[self._said_before :]
+
+    def complaints(self) -> str:
+        """What it has logged in all its starts, without the failures it was to have."""
+        if not self.may_fail:
+            return self.output()
+        if self.environment.get("WORKER_LOG_FORMAT") != "json":
+            return ""
+        return "\n".join(line for line in self.output().splitlines() if '"event": "worker_failed"' not in line)
 
     def logged(self, event: str, *, ever: bool = False) -> list[dict[str, Any]]:
         """Its log lines about `event` since it was last started, or of all its starts; needs log_format="json"."""

@@ -137,7 +137,7 @@ def two_lost(run: Run) -> None:
     """Two of three brokers are gone at once, so that nothing can be written, and come back."""
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
-    worker = run.pipeline.prepared()
+    worker = run.pipeline.prepared(**JSON)
     with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(500)

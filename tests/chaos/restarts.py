@@ -28,7 +28,7 @@ class Restarts:
     def __enter__(self) -> Self:
         self._worker.require_running()
         self._worker.expected_up = False
-        # An error that ends it is logged with its cause: no unhandled exception.
+        # The error that ends it is logged with its cause: no unhandled exception.
         self._worker.may_fail = True
         self._thread.start()
         return self

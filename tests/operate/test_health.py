@@ -91,7 +91,7 @@ def test_from_the_start_of_a_worker_to_its_end(pipeline: Pipeline) -> None:
     worker.sigcont()
     worker.may_fail = True  # it may have lost its partitions meanwhile, and go
     worker.sigterm()
-    worker.wait_exit(15)
+    worker.wait_exit(60)
     code, said = health(pipeline, worker.state_dir)
     assert (code, "no worker is running" in said) == (1, True), said
 
