@@ -28,7 +28,7 @@ def away_while_idle(run: Run) -> None:
     with run.traffic(per_second=500, most=500) as traffic:
         run.pipeline.wait_until(lambda: traffic.sent >= 500, "all is sent")
     run.pipeline.wait_drained()
-    for way, seconds in (("hangs", 10),) if not run.long else (("hangs", 20), ("stopped", 20), ("hangs", 60)):
+    for way, seconds in (("hangs", 10),) if not run.long else (("stopped", 20), ("hangs", 130)):
         _away(run, run.kafka, way, seconds)
         worker.require_running()
         with run.resuming(), run.traffic(per_second=500, most=500) as traffic:
@@ -48,7 +48,7 @@ def away_under_load(run: Run) -> None:
     with run.traffic(per_second=500):
         worker.start()
         run.wait_progress(500)
-        ways = (("hangs", 8),) if not run.long else (("hangs", 20), ("stopped", 10), ("hangs", 50), ("stopped", 40))
+        ways = (("hangs", 8),) if not run.long else (("hangs", 50), ("stopped", 130))
         with Restarts(worker, {3, 70, 71}) as restarts:
             for way, seconds in ways:
                 _away(run, run.kafka, way, seconds)
