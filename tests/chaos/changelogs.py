@@ -17,6 +17,7 @@ from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.state import Feed, wait_ready
+from tests.chaos.workers import refused_start
 from tests.logs import admin_of, ordered, partitions_of, read_topic
 from worker.load.generator import generate
 
@@ -184,10 +185,7 @@ def recreated(run: Run) -> None:
 
 
 def _require_state_lost(worker: WorkerProcess) -> None:
-    worker.start()
-    worker.expected_up = False
-    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
-    (told,) = worker.logged("worker_failed")
+    told = refused_start(worker, 5)
     assert told["error"] == "StateLost", told
     assert "WORKER_APP_ID" in told["what_to_do"], told
 
@@ -213,10 +211,7 @@ def unknown_version(run: Run) -> None:
         write_back(run.pipeline, names.changelog, [row._replace(value=UNKNOWN_VERSION) for row in rows.values()])
         feed(1_500)
         for _ in range(2):
-            worker.start()
-            worker.expected_up = False
-            assert worker.wait_exit(EXIT_SECONDS) == 4, worker.tail()
-            (told,) = worker.logged("worker_failed")
+            told = refused_start(worker, 4)
             assert told["error"] == "UnknownFormat", told
             assert "this one with 92 63" in told["problem"], told
         run.injected("unknown version refused", 2)
@@ -255,10 +250,7 @@ def input_deleted(run: Run) -> None:
 
     feed(500)
     _delete_before(old, run.ends())
-    worker.start()
-    worker.expected_up = False
-    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
-    (told,) = worker.logged("worker_failed")
+    told = refused_start(worker, 5)
     assert told["error"] == "InputLost", told
     assert "were deleted before they were processed" in told["problem"], told
     run.injected("unread input deleted")

@@ -11,6 +11,7 @@ from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
+from tests.chaos.workers import refused_start
 from tests.logs import open_records, ordered, read_topic
 from worker.load.generator import generate
 
@@ -174,10 +175,7 @@ def _recreate_input(run: Run) -> None:
 
 def _require_unknown_input(worker: WorkerProcess) -> str:
     """A start is refused; returns the id that would be accepted."""
-    worker.start()
-    worker.expected_up = False
-    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
-    (told,) = worker.logged("worker_failed")
+    told = refused_start(worker, 5)
     assert told["error"] == "InputLost", told
     assert "deleted and created again" in told["problem"], told
     (unknown,) = re.findall("add ([0-9a-f]{32}) to WORKER_ACCEPTED_TOPIC_IDS", told["what_to_do"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 from tests.broker.processes import WorkerProcess
 from tests.chaos.scenario import Run
@@ -33,6 +34,15 @@ def require_died_at(worker: WorkerProcess, step: str, timeout_seconds: float = 6
     assert code == -signal.SIGKILL, f"{worker.name} exited {code}, not by its failpoint\n{worker.tail()}"
     last = [line for line in worker.said().splitlines() if line.startswith("failpoint ")][-1:]
     assert last == [f"failpoint {step}"], f"{worker.name} reached {last or 'no failpoint'}\n{worker.tail()}"
+
+
+def refused_start(worker: WorkerProcess, code: int, timeout_seconds: float = 60) -> dict[str, Any]:
+    """Starts it, requires that it ends with this code, and returns what it logged as its one failure."""
+    worker.start()
+    worker.expected_up = False
+    assert worker.wait_exit(timeout_seconds) == code, worker.tail()
+    (told,) = worker.logged("worker_failed")
+    return told
 
 
 def partitions_of(worker: WorkerProcess) -> list[int]:
