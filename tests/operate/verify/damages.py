@@ -21,6 +21,8 @@ class Damage(NamedTuple):
     says: str
     names_offset: bool = True
     """Whether the record is still there, so that it has an offset."""
+    differences: Callable[[Record], int] = lambda _culprit: 1
+    """How many there are then."""
 
 
 def _changed(record: Record, old: bytes, new: bytes) -> Record:
@@ -49,6 +51,12 @@ def _drop_middle(records: list[Record]) -> tuple[list[Record], Record]:
 
 def _drop_last(records: list[Record]) -> tuple[list[Record], Record]:
     return records[:-1], records[-1]
+
+
+def _gaps(entry: Record) -> int:
+    """How many gaps the ledger has without this record: one in the input, one in the answers, or both."""
+    told = json.loads(entry.value or b"")
+    return (told["records"] > 0) + ("answers" in told)
 
 
 def _repeat_middle_at_the_end(records: list[Record]) -> tuple[list[Record], Record]:
@@ -109,8 +117,8 @@ DAMAGES = {
     "a wrong count in the ledger": Damage(
         "ledger", _change_middle(b'"records":', b'"records":1'), "different", "not what they lead to"
     ),
-    "a ledger record missing": Damage("ledger", _drop_middle, "missing", "no range holds", False),
-    "the last ledger record missing": Damage("ledger", _drop_last, "missing", "no range holds", False),
+    "a ledger record missing": Damage("ledger", _drop_middle, "missing", "no range holds", False, _gaps),
+    "the last ledger record missing": Damage("ledger", _drop_last, "missing", "no range holds", False, _gaps),
     "a ledger record there twice": Damage("ledger", _repeat_middle_at_the_end, "unexpected", "overlaps"),
     "a dead letter missing": Damage("dead_letters", _drop_middle, "missing", "not there", False),
     "a dead letter there twice": Damage("dead_letters", _repeat_middle_at_the_end, "unexpected", "twice"),
