@@ -43,14 +43,39 @@ def judge_claims(
     logs: Logs,
     expected: Iterable[tuple[int, Claim]],
     profile_row: Callable[[str, Sequence[str], bool], bytes],
-    source_position: Callable[[bytes], int],
+    position_in: Callable[[bytes], tuple[int, int]],
     verdict: Verdict,
 ) -> None:
     """`expected`: the claims of the model's steps, each with its session's partition."""
     _judge_claim_log(logs.claims, expected, verdict)
     _judge_answers(logs, verdict)
     for partition, log in logs.claims.items():
-        _judge_profiles(logs, partition, log, profile_row, source_position, verdict)
+        _judge_profiles(logs, partition, log, profile_row, position_in, verdict)
+
+
+def judge_answers_taken(logs: Logs, partition: int, ledger: Iterable[Record], verdict: Verdict) -> None:
+    """The answers that the partition's transactions took, by its ledger: ranges that join, with the right counts, up to
+    the group's offset and to the last answer."""
+    answers = logs.answers.get(partition, ())
+    reached = 0
+    for entry in ledger:
+        taken = json.loads(entry.value or b"{}").get("answers")
+        if taken is None:
+            continue
+        first, last, records = taken["first_offset"], taken["last_offset"], taken["records"]
+        where = f"ledger record at offset {entry.offset} (answers {first} to {last})"
+        if first != reached:
+            verdict.fault("S1", partition, f"{where}: expected from {reached}")
+        there = [answer.offset for answer in answers if first <= answer.offset <= last]
+        if records != len(there) or last != max(there, default=first - 1):
+            verdict.fault("S1", partition, f"{where}: {records} answers, there are {len(there)}: {there[-1:]} is last")
+        reached = last + 1
+    if (committed := logs.committed_answers.get(partition, 0)) != reached:
+        verdict.fault("S1", partition, f"ledger ends at {reached} of the answers, committed is {committed}")
+    waiting = sum(answer.offset >= reached for answer in answers)
+    if waiting:
+        verdict.lag += waiting
+        verdict.fault("S7", partition, f"{waiting} answers are not taken")
 
 
 def _judge_claim_log(claims: ByPartition, expected: Iterable[tuple[int, Claim]], verdict: Verdict) -> None:
@@ -110,7 +135,7 @@ def _judge_profiles(
     partition: int,
     claims: Sequence[Record],
     profile_row: Callable[[str, Sequence[str], bool], bytes],
-    source_position: Callable[[bytes], int],
+    position_in: Callable[[bytes], tuple[int, int]],
     verdict: Verdict,
 ) -> None:
     """The changelog of profiles, compacted, and every store of them against the claims that are done."""
@@ -143,10 +168,8 @@ def _judge_profiles(
         *(("store", stores[partition]) for stores in logs.profile_stores if partition in stores),
     ):
         position = rows.get(POSITION_KEY)
-        if position is not None and source_position(position) != reached:
-            verdict.fault(
-                "S10", partition, f"the profiles' {name} is at {source_position(position)}, committed {reached}"
-            )
+        if position is not None and position_in(position) != (reached, 0):
+            verdict.fault("S10", partition, f"the profiles' {name} is at {position_in(position)}, committed {reached}")
         found = {key: row for key, row in rows.items() if not key.startswith(b"\xff")}
         for key in wanted.keys() | found.keys():
             if wanted.get(key) != found.get(key):

@@ -153,6 +153,8 @@ class Installation:
             stores[place.stage][place.partition] = dict(place.rows)
             topic = self.source_topic if place.stage == "sessions" else config.claims_topic
             committed.setdefault(topic, {})[place.partition] = _reached(place.source, place.source_done)
+            if place.stage == "sessions":
+                committed.setdefault(self.answers, {})[place.partition] = _reached(place.feedback, place.feedback_done)
         return Logs(
             input_topic=self.source_topic,
             input={partition: list(records) for partition, records in self.source.items()},
@@ -165,6 +167,7 @@ class Installation:
             answers=self.topics[self.answers].log,
             profiles=self.topics[self.changelogs["profiles"]].log,
             committed_claims=committed[config.claims_topic],
+            committed_answers=committed[self.answers],
             stores=[stores["sessions"]],
             profile_stores=[stores["profiles"]],
         )

@@ -70,7 +70,7 @@ class TopicNames(NamedTuple):
 @dataclass
 class Logs:
     """Input I, output O, dead letters D, changelog C, ledger L, committed offsets K (engine page, section 6), and the
-    profiles' part: claims, answers, changelog of profiles, committed offsets of the claims.
+    profiles' part: claims, answers, changelog of profiles, committed offsets of the claims and of the answers.
 
     `starts` holds the offset each partition's work began at, when that is not 0. `stores` holds the rows
     of a stopped worker's local store per partition, `worker_logs` what the workers wrote, where asked.
@@ -87,6 +87,7 @@ class Logs:
     answers: ByPartition = field(default_factory=dict)
     profiles: ByPartition = field(default_factory=dict)
     committed_claims: dict[int, int] = field(default_factory=dict)
+    committed_answers: dict[int, int] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
     stores: list[Mapping[int, Mapping[bytes, bytes]]] = field(default_factory=list)
     profile_stores: list[Mapping[int, Mapping[bytes, bytes]]] = field(default_factory=list)
@@ -107,6 +108,7 @@ def read_logs(bootstrap: str, names: TopicNames, group: str) -> Logs:
         answers=read_topic(bootstrap, names.answers),
         profiles=read_topic(bootstrap, names.profiles),
         committed_claims=committed_offsets(bootstrap, group, names.claims),
+        committed_answers=committed_offsets(bootstrap, group, names.answers),
     )
 
 

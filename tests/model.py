@@ -59,8 +59,9 @@ class WorkerRules:
     def fold(self, topic: str, partition: int, owners: Mapping[str, str]) -> Fold:
         return PartitionFold(self._settings, topic, partition, owners)
 
-    def source_position(self, value: bytes) -> int:
-        return decode_position(value).offset
+    def position(self, value: bytes) -> tuple[int, int]:
+        held = decode_position(value)
+        return held.offset, held.feedback_offset
 
     def settle(self, row_value: bytes, first_session: bool) -> tuple[bytes, list[tuple[int, Written, Written]]]:
         try:

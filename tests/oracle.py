@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from tests.claims import Claim, judge_claims, owners_in
+from tests.claims import Claim, judge_answers_taken, judge_claims, owners_in
 from tests.logs import Logs, Record
 from tests.verdict import Verdict, Written, difference, shown
 
@@ -68,8 +68,8 @@ class Rules(Protocol):
     def fold(self, topic: str, partition: int, owners: Mapping[str, str]) -> Fold:
         """`owners`: profile_id → integration_id of the session that owns its claim."""
 
-    def source_position(self, value: bytes) -> int:
-        """The next source offset a position record holds."""
+    def position(self, value: bytes) -> tuple[int, int]:
+        """The next offsets a position record holds: of the source, and of the answers."""
 
     def settle(self, row_value: bytes, first_session: bool) -> tuple[bytes, list[tuple[int, Written, Written]]]:
         """A session's row as if nothing in it waited, and had this value of first_session; and what waits in it:
@@ -95,7 +95,7 @@ def judge(logs: Logs, rules: Rules) -> Verdict:
         judged = _Partition(logs, rules, partition, verdict, owners)
         judged.judge()
         claims += [(partition, step.claim) for step in judged.steps if step.claim is not None]
-    judge_claims(logs, claims, rules.profile_row, rules.source_position, verdict)
+    judge_claims(logs, claims, rules.profile_row, rules.position, verdict)
     for text in logs.worker_logs:
         _judge_worker_log(text, verdict)
     return verdict
@@ -154,6 +154,7 @@ class _Partition:
         self.verdict.transactions += len(ledger)
         position = self.start
         index = 0
+        judge_answers_taken(self.logs, self.partition, ledger, self.verdict)
         for entry in ledger:
             told = json.loads(entry.value or b"null")
             first, last = told["first_offset"], told["last_offset"]
@@ -215,9 +216,7 @@ class _Partition:
                 view[record.key] = (record.value, record.timestamp)
         position = view.pop(POSITION_KEY, None)
         if position is not None:
-            held = self.rules.source_position(position[0])
-            if held != self.reached:
-                self.fault("S2", f"the position record holds {held}, committed is {self.reached}")
+            self._judge_position("the position record holds", position[0])
         elif self.done:
             self.fault("S2", f"no position record in the changelog, committed is {self.reached}")
         rows = self.fold.rows
@@ -255,13 +254,20 @@ class _Partition:
 
     def _judge_store(self, store: Mapping[bytes, bytes]) -> None:
         """A stopped worker's store holds the rows, and bookkeeping under the reserved prefix FF 00."""
-        position = store.get(POSITION_KEY)
-        if position is not None and (held := self.rules.source_position(position)) != self.reached:
-            self.fault("S2", f"the store's position is {held}, committed is {self.reached}")
+        if (position := store.get(POSITION_KEY)) is not None:
+            self._judge_position("the store's position is", position)
         rows = {key: value for key, (value, _) in self.fold.rows.items()}
         view = {key: (value, 0) for key, value in store.items() if not key.startswith(b"\xff\x00")}
         self._settle(view)
         self._compare_rows("store", rows, {key: value for key, (value, _) in view.items()})
+
+    def _judge_position(self, where: str, value: bytes) -> None:
+        held, of_answers = self.rules.position(value)
+        if held != self.reached:
+            self.fault("S2", f"{where} {held}, committed is {self.reached}")
+        taken = self.logs.committed_answers.get(self.partition, 0)
+        if of_answers != taken:
+            self.fault("S2", f"{where} {of_answers} in the answers, committed there is {taken}")
 
     def _compare_rows(self, name: str, expected: Mapping[bytes, Any], found: Mapping[bytes, Any]) -> None:
         if expected == found:

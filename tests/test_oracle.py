@@ -65,7 +65,7 @@ def logs() -> Logs:
 
 LISTS = (
     *("input", "output", "dead_letters", "changelog", "ledger", "committed", "stores", "worker_logs"),
-    *("claims", "answers", "profiles", "committed_claims", "profile_stores"),
+    *("claims", "answers", "profiles", "committed_claims", "committed_answers", "profile_stores"),
 )
 
 
@@ -340,6 +340,45 @@ def a_ledger_record_counts_ignored_fields_wrongly(logs: Logs) -> None:
     logs.ledger[1][2] = _edit_json(entry, ignored_fields=json.loads(entry.value or b"")["ignored_fields"] + 1)
 
 
+def _with_answers(logs: Logs) -> tuple[list[Record], int]:
+    """A partition's ledger, and where in it the second record stands that took answers."""
+    ledger = logs.ledger[1]
+    return ledger, [at for at, entry in enumerate(ledger) if "answers" in json.loads(entry.value or b"")][1]
+
+
+@damage("S1", "", "answers, there are")
+def a_ledger_record_counts_another_number_of_answers(logs: Logs) -> None:
+    ledger, at = _with_answers(logs)
+    taken = json.loads(ledger[at].value or b"")["answers"]
+    ledger[at] = _edit_json(ledger[at], answers=taken | {"records": taken["records"] + 1})
+
+
+@damage("S1", "", "expected from")
+def a_ledger_record_takes_answers_again(logs: Logs) -> None:
+    ledger, at = _with_answers(logs)
+    taken = json.loads(ledger[at].value or b"")["answers"]
+    ledger[at] = _edit_json(ledger[at], answers=taken | {"first_offset": taken["first_offset"] - 1})
+
+
+@damage("S1", "", "of the answers, committed is")
+def the_committed_offset_of_the_answers_is_one_behind(logs: Logs) -> None:
+    logs.committed_answers[1] -= 1
+
+
+@damage("S2", "", "in the answers, committed there is")
+def the_position_record_is_behind_in_the_answers(logs: Logs) -> None:
+    log = logs.changelog[1]
+    last = next(i for i, r in reversed(list(enumerate(log))) if r.key == POSITION_KEY)
+    value = encode_position(Position("updates", logs.committed[1], logs.committed_answers[1] - 1))
+    log[last] = log[last]._replace(value=value)
+
+
+@damage("S7", "", "answers are not taken")
+def an_answer_is_not_taken(logs: Logs) -> None:
+    last = logs.answers[1][-1]
+    logs.answers[1].append(last._replace(offset=last.offset + 1))
+
+
 @damage("S1", "", "names another source")
 def a_ledger_record_names_another_partition(logs: Logs) -> None:
     logs.ledger[1][2] = _edit_json(logs.ledger[1][2], partition=0)
@@ -439,7 +478,7 @@ def the_changelog_has_a_row_of_nobody(logs: Logs) -> None:
 def _set_position(logs: Logs, move: int) -> None:
     log = logs.changelog[1]
     last = next(i for i, r in reversed(list(enumerate(log))) if r.key == POSITION_KEY)
-    value = encode_position(Position("updates", logs.committed[1] + move))
+    value = encode_position(Position("updates", logs.committed[1] + move, logs.committed_answers[1]))
     log[last] = log[last]._replace(value=value)
 
 

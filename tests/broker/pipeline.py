@@ -66,9 +66,13 @@ class Pipeline:
         return Settings.model_validate(given)
 
     def create_topics(
-        self, *, skip: Collection[str] = (), partitions: Mapping[str, int] = MappingProxyType({})
+        self,
+        *,
+        only: str | None = None,
+        skip: Collection[str] = (),
+        partitions: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """The declared topics; `skip` and `partitions` make the mistakes an operator can make."""
+        """The declared topics, or one of them; `skip` and `partitions` make the mistakes an operator can make."""
         # Compaction may not eat outputs before the oracle has read them: a ratio of 1 is never exceeded.
         extra = {self.names.enriched: {"min.cleanable.dirty.ratio": "1"}}
         topics = [
@@ -79,7 +83,7 @@ class Pipeline:
                 config=topic.configs | extra.get(topic.name, {}),
             )
             for topic in declared(self.settings)
-            if topic.name not in skip
+            if topic.name not in skip and only in (None, topic.name)
         ]
         for created in self._admin.create_topics(topics, operation_timeout=20).values():
             created.result(timeout=20)
@@ -246,11 +250,11 @@ class Pipeline:
         logs.worker_logs = [worker.complaints() for worker in self.workers]
         for worker in stopped:
             assert not worker.running
-            # What moved to another worker stays where it was left, for the case that it comes back.
-            owned = worker.owned()
-            for table, kept in (("sessions", logs.stores), ("profiles", logs.profile_stores)):
-                stores = read_stores(worker.state_dir, table)
-                kept.append(stores if owned is None else {p: stores[p] for p in owned})
+            for directory, owned in worker.owned().items():
+                for table, kept in (("sessions", logs.stores), ("profiles", logs.profile_stores)):
+                    # What moved to another worker stays where it was left, for the case that it comes back.
+                    stores = read_stores(directory, table) if owned != set() else {}
+                    kept.append(stores if owned is None else {p: stores[p] for p in owned})
         return judge(logs, WorkerRules(self.settings, schema_every))
 
 

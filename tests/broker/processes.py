@@ -31,6 +31,7 @@ class WorkerProcess:
         self.may_fail = False
         """Set by a test that makes it fail on purpose: a stack trace in its `worker_failed` is then no fault (S8). With
         log_format="json", where the one is part of the other's line; else its log is not judged at all."""
+        self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._said_before = 0
 
@@ -49,8 +50,14 @@ class WorkerProcess:
                 start_new_session=True,
                 preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 # a killed test run leaves no worker
             )
+        self.starts += 1
         self.expected_up = True  # not before: somebody may be waiting, and sees it down
         return self
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether it is the parent of others, `run --processes N`."""
+        return "--processes" in self.flags
 
     @property
     def running(self) -> bool:
@@ -125,28 +132,23 @@ class WorkerProcess:
         lines = [json.loads(line) for line in whole if line.startswith("{") and f'"{event}"' in line]
         return [line for line in lines if line["event"] == event]
 
-    def owned(self) -> set[int] | None:
-        """The partitions it said last it serves; None when it does not log JSON."""
+    def owned(self) -> dict[Path, set[int] | None]:
+        """Its state directory, and the partitions it said last it serves (None when it does not log JSON); of a fleet
+        those of each process."""
         ready = self.logged("ready")
-        return set(ready[-1]["partitions"]) if ready else None
+        if self.is_fleet:
+            return {self.state_dir / line["process"]: set(line["partitions"]) for line in ready}
+        return {self.state_dir: set(ready[-1]["partitions"]) if ready else None}
 
     def tail(self) -> str:
         lines = self.output().splitlines()[-TAIL_LINES:]
         return "\n".join([f"--- last lines of {self.log}", *lines, "---"])
-
-    def resident_bytes(self) -> int:
-        """Resident memory as the kernel counts it now."""
-        fields = Path(f"/proc/{self.pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def standing(self) -> bool:
         """Whether a SIGSTOP holds it, whoever sent that."""
         status = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2]
         return status.startswith("T")
-
-    def open_files(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def destroy(self) -> None:
         """End it whatever its state (a stopped process too); for the end of a test."""
@@ -158,3 +160,14 @@ class WorkerProcess:
     def _signal(self, number: signal.Signals) -> None:
         self.require_running()
         os.kill(self.pid, number)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, as the kernel counts it now."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    """How many files a process has open now, sockets included."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.broker.pipeline import Pipeline
+from tests.broker.processes import open_files, resident_bytes
 from tests.logs import ordered, read_topic
 from worker.load.generator import generate
 
@@ -17,16 +18,16 @@ def test_fifty_thousand_events_of_every_kind_come_out_exactly_once(pipeline: Pip
 
     worker = pipeline.worker(store=store)
     pipeline.wait_drained()
-    open_files, resident = worker.open_files(), worker.resident_bytes()
+    files, resident = open_files(worker.pid), resident_bytes(worker.pid)
     worker.stop()
     # Bounds to notice a leak by, far above what 9,000 sessions need.
-    assert open_files < 256
+    assert files < 256
     assert resident < 1 << 30
 
     verdict = pipeline.verdict(*[worker] if store == "rocksdb" else []).require_clean()
     assert verdict.events == sent
     assert set(verdict.outcomes) == {"accepted", "unchanged", "duplicate", "rejected"}
-    print(verdict, f"{open_files} open files, {resident >> 20} MiB resident", sep="\n")
+    print(verdict, f"{files} open files, {resident >> 20} MiB resident", sep="\n")
 
 
 def test_camel_case_output_without_compression_from_small_transactions(pipeline: Pipeline) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any, Final
 
 from tests.broker.processes import WorkerProcess
 from tests.chaos.cluster import Cluster
 from tests.chaos.restarts import Restarts
-from tests.chaos.scenario import Run, scenario
+from tests.chaos.scenario import READY, Run, scenario
 
 JSON: Final[Any] = {"log_format": "json"}
 PER_SECOND = 300
@@ -90,6 +91,7 @@ def coordinator_moves_at_start(run: Run) -> None:
     run.pipeline.create_topics()
     cluster = Cluster(run.kafka, run.pipeline)
     worker = run.pipeline.prepared(batch_max_records=100)
+    moved: Counter[str] = Counter()
     with run.traffic(per_second=PER_SECOND):
         worker.start()
         run.wait_progress(1_000)
@@ -100,13 +102,17 @@ def coordinator_moves_at_start(run: Run) -> None:
                 _start_up_to(run, worker, "worker_starting")
                 # From here on it finds the coordinator, joins, fences and restores: a moment anywhere in that.
                 time.sleep(run.rng.uniform(0, 0.6))
+                during = not READY.search(worker.said())
                 if run.rng.random() < 0.5:
                     cluster.kafka.kill(coordinator)
                 else:
                     cluster.kafka.stop(coordinator)
             assert cluster.group_coordinator() != coordinator
-            run.injected("coordinator moved during a start")
+            moved["during a start" if during else "just after a start"] += 1
             cluster.start(coordinator, wait_in_sync=run.long)
+    run.injected("coordinator moved during a start", moved.pop("during a start", 0))
+    for when, times in moved.items():
+        run.injected(f"coordinator moved {when}", times)
     cluster.wait_in_sync()
 
 

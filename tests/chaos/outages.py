@@ -75,8 +75,9 @@ def sigterm_while_away(run: Run) -> None:
             else:
                 run.kafka.stop()
             time.sleep(run.rng.uniform(0, run.scaled(1, 15)))
-            worker.sigterm()
-            assert worker.wait_exit(STOP_SECONDS) == 0, worker.tail()
+            with run.stopping():
+                worker.sigterm()
+                assert worker.wait_exit(STOP_SECONDS) == 0, worker.tail()
             run.injected("SIGTERM without a broker")
             run.kafka.resume()
             run.kafka.start()

@@ -130,7 +130,8 @@ def prepared(scenario: Scenario, brokers: Brokers, directory: Path, seed: int, *
         pipeline.environment["WORKER_BOOTSTRAP_SERVERS"] = f"{HOST}:{brokers.proxy.port}"
         run.through(brokers.proxy)
     try:
-        yield run
+        with run.bounds.watched():
+            yield run
     finally:
         run.pipeline.destroy()
 

@@ -95,7 +95,7 @@ def dead_letters_deleted(run: Run) -> None:
         worker.start()
         worker.expected_up = False
         assert worker.wait_exit(EXIT_SECONDS) == 2, "it starts without the topic"
-        run.pipeline.create_topics(skip=set(names) - {names.dead_letters})
+        run.pipeline.create_topics(only=names.dead_letters)
         with run.resuming():
             worker.start()
         run.wait_progress(1_000)
@@ -120,10 +120,10 @@ def input_recreated(run: Run) -> None:
     if run.rng.random() < 0.5:
         # 70: the group's leader saw it first.
         assert worker.wait_exit(NOTICED_SECONDS) in (2, 70), worker.tail()
-        run.pipeline.create_topics(skip=set(names) - {names.updates})
+        run.pipeline.create_topics(only=names.updates)
     else:
         # Too quick for everybody to see that it was gone in between.
-        run.pipeline.create_topics(skip=set(names) - {names.updates})
+        run.pipeline.create_topics(only=names.updates)
         assert worker.wait_exit(NOTICED_SECONDS) in (2, 5, 70), worker.tail()
     run.injected("input deleted")
     worker.start()
@@ -170,7 +170,7 @@ def input_recreated_meanwhile(run: Run) -> None:
 def _recreate_input(run: Run) -> None:
     names = run.pipeline.names
     delete_topic(run.pipeline, names.updates)
-    run.pipeline.create_topics(skip=set(names) - {names.updates})
+    run.pipeline.create_topics(only=names.updates)
 
 
 def _require_unknown_input(worker: WorkerProcess) -> str:

@@ -20,14 +20,19 @@ def stalls(run: Run, action: str, task_is_named: bool) -> None:
         for _ in range(run.scaled(1, 5)):
             step = run.rng.choice(("3", "4", "4b", "5", "5b", "6"))
             start_armed(worker, f"{step}:{run.rng.randint(5, 40)}:{action}")
+            run.pipeline.wait_until(lambda: f"failpoint {step}" in worker.said(), f"it hangs at {step}")  # noqa: B023
+            before = run.pipeline.committed()
             code = worker.wait_exit(60)
             arm(worker, None)
+            now = run.pipeline.committed()
+            went_on = sum(offset > before.get(partition, 0) for partition, offset in now.items())
             assert code == Stalled.exit_code, f"exit code {code}\n{worker.tail()}"
             (stacks,) = worker.logged("stacks")
             hung = [name for name, stack in stacks["tasks"].items() if "failpoint.py" in stack]
             if task_is_named:
                 assert len(hung) == 1, stacks["tasks"].keys()
                 assert hung[0].startswith("transactions-"), hung
+                assert went_on >= run.pipeline.partitions - 1, f"{went_on} partitions went on beside the one that hung"
             else:
                 assert "failpoint.py" in stacks["threads"]["MainThread"], stacks["threads"].keys()
             run.injected(f"stall at {step}")

@@ -23,7 +23,8 @@ def under_load(run: Run) -> None:
         worker = run.pipeline.worker(**SMALL_TRANSACTIONS)
         for _ in range(run.scaled(3, 20)):
             run.wait_progress(run.rng.randint(100, 1_000))
-            worker.stop(STOP_SECONDS)
+            with run.stopping():
+                worker.stop(STOP_SECONDS)
             assert run.pipeline.committed() != run.ends(), "the signal did not come in mid-work"
             run.injected("SIGTERM")
             with run.resuming():
@@ -50,12 +51,13 @@ def while_starting(run: Run) -> None:
             run.pipeline.wait_until(lambda: worker.handles(signal.SIGTERM), "it runs the worker's own code")
             time.sleep(milliseconds / 1000)  # the moment is what is tested, nothing waits for it
             signals = 0
-            while worker.running and signals < 50:
-                with suppress(AssertionError):  # it has just ended
-                    worker.sigterm()
-                signals += 1
-                time.sleep(0.03)
-            code = worker.wait_exit(STOP_SECONDS)
+            with run.stopping():
+                while worker.running and signals < 50:
+                    with suppress(AssertionError):  # it has just ended
+                        worker.sigterm()
+                    signals += 1
+                    time.sleep(0.03)
+                code = worker.wait_exit(STOP_SECONDS)
             assert code == 0, f"exit code {code}, {milliseconds} ms after the start\n{worker.tail()}"
             run.injected("SIGTERM while starting", signals)
         with run.resuming():

@@ -56,7 +56,7 @@ def _drop_last(records: list[Record]) -> tuple[list[Record], Record]:
 def _gaps(entry: Record) -> int:
     """How many gaps the ledger has without this record: one in the input, one in the answers, or both."""
     told = json.loads(entry.value or b"")
-    return (told["records"] > 0) + ("answers" in told)
+    return int(told["records"] > 0) + int("answers" in told)
 
 
 def _repeat_middle_at_the_end(records: list[Record]) -> tuple[list[Record], Record]:

@@ -1,0 +1,69 @@
+"""S8: what a worker takes of the machine stays within bounds all the time, however often things fail around it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from tests.broker.fleet import pids
+from tests.broker.processes import WorkerProcess, open_files, resident_bytes
+
+MAX_OPEN_FILES: Final = 512
+MAX_RESIDENT_BYTES: Final = 800 << 20
+"""Of any process of a scenario; one alone with four partitions takes some 60 files and 230 MB."""
+MAX_LOG_CHARACTERS: Final = 64 << 10
+"""For every start of a worker, and for every minute."""
+EVERY_SECONDS: Final = 1.0
+
+
+class Bounds:
+    """Looks at every process again and again, and keeps the most that any of them took."""
+
+    def __init__(self, workers: Callable[[], Iterable[WorkerProcess]]) -> None:
+        self._workers = workers
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._begun = time.monotonic()
+        self.open_files = 0
+        self.resident_bytes = 0
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watches inside the `with`."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+    def require_kept(self) -> None:
+        """Raises AssertionError when a process took too much at any of the looks, or logged more than its starts and
+        its time explain."""
+        assert self.open_files <= MAX_OPEN_FILES, f"a worker had {self.open_files} open files"
+        assert self.resident_bytes <= MAX_RESIDENT_BYTES, f"a worker took {self.resident_bytes >> 20} MB"
+        minutes = (time.monotonic() - self._begun) / 60
+        for worker in self._workers():
+            size, starts = len(worker.output()), worker.starts
+            allowed = MAX_LOG_CHARACTERS * (starts + minutes)
+            assert size <= allowed, f"{worker.name} logged {size >> 10} KB in {starts} starts, {minutes:.1f} minutes"
+
+    def look(self) -> None:
+        """Once, at all that run now."""
+        for worker in list(self._workers()):
+            for pid in _processes(worker):
+                with suppress(OSError):  # it ended between
+                    self.open_files = max(self.open_files, open_files(pid))
+                    self.resident_bytes = max(self.resident_bytes, resident_bytes(pid))
+
+    def _watch(self) -> None:
+        while not self._stop.wait(EVERY_SECONDS):
+            self.look()
+
+
+def _processes(worker: WorkerProcess) -> list[int]:
+    own = [worker.pid] if worker.running else []
+    return own + (list(pids(worker).values()) if worker.is_fleet else [])
