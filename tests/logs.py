@@ -22,6 +22,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from rocksdict import AccessType, Options, Rdict
 
+from tests.patience import PATIENCE_SECONDS
+
 Headers = tuple[tuple[str, bytes], ...]
 Answer = TypeVar("Answer")
 
@@ -219,7 +221,7 @@ _A_BROKER_IS_COMING = (
 )
 
 
-def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = 30.0) -> Answer:
+def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = PATIENCE_SECONDS) -> Answer:
     """`ask()`, again while a broker that has just started loads its groups, or takes over from one that died."""
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -232,7 +234,7 @@ def from_coordinator(ask: Callable[[], Answer], patience_seconds: float = 30.0) 
 
 
 def read_topic(
-    bootstrap: str, topic: str, *, isolation: str = "read_committed", patience_seconds: float = 60.0
+    bootstrap: str, topic: str, *, isolation: str = "read_committed", patience_seconds: float = PATIENCE_SECONDS
 ) -> ByPartition:
     """All records of `topic` up to its high watermarks, as `isolation` shows them.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from worker import logs
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def logged(level: str, log_format: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     assert ended.stdout == ""

@@ -11,8 +11,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from tests.broker.pipeline import Pipeline
 from tests.logs import Record, admin_of, partitions_of
-
-GONE_SECONDS = 20
+from tests.patience import PATIENCE_SECONDS
 
 
 def configure(pipeline: Pipeline, topic: str, configs: Mapping[str, str]) -> None:
@@ -36,7 +35,7 @@ def delete_topic(pipeline: Pipeline, topic: str) -> None:
     admin = admin_of(pipeline.bootstrap)
     for done in admin.delete_topics([topic], operation_timeout=20).values():
         done.result(timeout=20)
-    deadline = time.monotonic() + GONE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while topic in admin.list_topics(timeout=20).topics:
         assert time.monotonic() < deadline, f"{topic} is still there"
         time.sleep(0.05)

@@ -26,6 +26,7 @@ from tests.logs import (
 )
 from tests.model import WorkerRules
 from tests.oracle import judge
+from tests.patience import PATIENCE_SECONDS
 from tests.verdict import Verdict
 from worker.kafka.topics import declared
 from worker.load.event import StreamEvent
@@ -172,7 +173,7 @@ class Pipeline:
         committed = self.committed()
         return sum(max(0, target - committed.get(partition, 0)) for partition, target in self.targets().items())
 
-    def wait_until(self, reached: Callable[[], bool], what: str, timeout_seconds: float = 60) -> None:
+    def wait_until(self, reached: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Poll until `reached`; fails at once when a worker that should run has ended."""
         deadline = time.monotonic() + timeout_seconds
         while not reached():
@@ -184,7 +185,7 @@ class Pipeline:
                 raise AssertionError(f"not within {timeout_seconds} s: {what}; committed {self.committed()}\n{tails}")
             time.sleep(POLL_SECONDS)
 
-    def wait_drained(self, timeout_seconds: float = 90) -> None:
+    def wait_drained(self, timeout_seconds: float = 2 * PATIENCE_SECONDS) -> None:
         self.targets()
         self.wait_until(lambda: self.remaining() == 0, f"lag 0 (targets {self.targets()})", timeout_seconds)
         self.wait_until(self._is_all_emitted, "the ledger is whole, and no output waits for an answer", timeout_seconds)
@@ -194,7 +195,7 @@ class Pipeline:
         reached = self.ledger_reached()
         return all(reached.get(p, 0) >= target for p, target in self.targets().items()) and self.held() == 0
 
-    def wait_progress(self, events: int, timeout_seconds: float = 60) -> None:
+    def wait_progress(self, events: int, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until `events` more offsets are committed than now."""
         goal = max(0, self.remaining() - events)
         self.wait_until(lambda: self.remaining() <= goal, f"{events} more committed", timeout_seconds)
@@ -207,9 +208,12 @@ class Pipeline:
         }
         return {partition: offset for partition, offset in reached.items() if offset}
 
-    def held(self) -> int:
-        """Outputs that wait for an answer, as the ledger adds up."""
-        entries = [json.loads(record.value or b"") for record in ordered(read_topic(self.bootstrap, self.names.ledger))]
+    def held(self, before: Mapping[int, int] | None = None) -> int:
+        """Outputs that wait for an answer, as the ledger adds up; or waited `before` it had these offsets."""
+        records = ordered(read_topic(self.bootstrap, self.names.ledger))
+        entries = [
+            json.loads(each.value or b"") for each in records if not before or each.offset < before[each.partition]
+        ]
         return sum(entry["outcomes"]["accepted"] - entry["enriched"] for entry in entries)
 
     # ------------------------------------------------------------------ what operators do to a group
@@ -219,7 +223,7 @@ class Pipeline:
 
     def wait_group_empty(self) -> None:
         """A stopped static member stays in the group until its session times out."""
-        self.wait_until(lambda: self.group().state == ConsumerGroupState.EMPTY, "the group is empty", 30)
+        self.wait_until(lambda: self.group().state == ConsumerGroupState.EMPTY, "the group is empty")
 
     def delete_group(self) -> None:
         from_coordinator(lambda: self._admin.delete_consumer_groups([self.app_id])[self.app_id].result(timeout=20))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from tests.patience import PATIENCE_SECONDS
 from worker.child_process import dies_with_parent
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ class WorkerProcess:
         """SIGKILL, and reap: when this returns the process is gone."""
         self.expected_up = False
         self._signal(signal.SIGKILL)
-        assert self.wait_exit(10) == -signal.SIGKILL
+        assert self.wait_exit() == -signal.SIGKILL
 
     def sigterm(self) -> None:
         self.expected_up = False
@@ -90,13 +91,13 @@ class WorkerProcess:
     def sigcont(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def stop(self, timeout_seconds: float = 60) -> None:
+    def stop(self, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """SIGTERM, and require the clean exit an operator expects."""
         self.sigterm()
         code = self.wait_exit(timeout_seconds)
         assert code == 0, f"{self.name} exited {code} on SIGTERM\n{self.tail()}"
 
-    def wait_exit(self, timeout_seconds: float) -> int:
+    def wait_exit(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """The exit code (negative: the signal); AssertionError with the log's tail when it runs on."""
         assert self._process is not None
         try:
@@ -155,7 +156,7 @@ class WorkerProcess:
         self.expected_up = False
         if self.running:
             self._signal(signal.SIGKILL)
-            self.wait_exit(10)
+            self.wait_exit()
 
     def _signal(self, number: signal.Signals) -> None:
         self.require_running()
@@ -171,3 +172,9 @@ def resident_bytes(pid: int) -> int:
 def open_files(pid: int) -> int:
     """How many files a process has open now, sockets included."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of the processors since it started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -42,7 +42,7 @@ def test_nothing_that_comes_of_old_input_is_deleted_for_its_age(pipeline: Pipeli
     worker = pipeline.prepared(batch_max_records=25, test_failpoint="7:12")
     worker.start()
     worker.expected_up = False
-    worker.wait_exit(60)
+    worker.wait_exit()
     wait_until_old_records_are_deleted(pipeline)
 
     del worker.environment["WORKER_TEST_FAILPOINT"]
@@ -62,5 +62,5 @@ def wait_until_old_records_are_deleted(pipeline: Pipeline) -> None:
     producer = pipeline.producer()
     producer.produce(topic, b"old", timestamp=YEAR_2010_MS)
     assert producer.flush(20) == 0
-    pipeline.wait_until(lambda: beginning_offsets(pipeline.bootstrap, topic) == {0: 1}, "the old record is deleted", 60)
+    pipeline.wait_until(lambda: beginning_offsets(pipeline.bootstrap, topic) == {0: 1}, "the old record is deleted")
     assert end_offsets(pipeline.bootstrap, topic) == {0: 1}

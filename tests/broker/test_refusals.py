@@ -8,13 +8,12 @@ from pathlib import Path
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 
-SECONDS = 60
 """Includes the start of Python (2-3 s on a busy machine) and the connection timeout."""
 
 
 def _refused(worker: WorkerProcess, code: int, *named: str) -> str:
     """The text of a refusal; its exit code, what it names, and that no stack trace hides it, are checked."""
-    assert worker.wait_exit(SECONDS) == code, worker.tail()
+    assert worker.wait_exit() == code, worker.tail()
     text = worker.output()
     assert "Traceback" not in text, text
     assert "What to do" in text, text

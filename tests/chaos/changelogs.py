@@ -19,11 +19,10 @@ from tests.chaos.scenario import Run, scenario
 from tests.chaos.state import Feed, wait_ready
 from tests.chaos.workers import refused_start
 from tests.logs import admin_of, ordered, partitions_of, read_topic
+from tests.patience import PATIENCE_SECONDS
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
-EXIT_SECONDS: Final = 60
-COMPACTION_SECONDS: Final = 60
 UNKNOWN_VERSION: Final = bytes([0x92, 99, 0x90])
 
 
@@ -54,7 +53,7 @@ def compacted(run: Run) -> None:
                 run.pipeline.wait_until(
                     lambda: _left(run, last) < len(before) - superseded // 2,  # noqa: B023
                     "the changelog is compacted",
-                    COMPACTION_SECONDS,
+                    PATIENCE_SECONDS,
                 )
                 run.injected("compaction")
                 worker.kill9()
@@ -162,7 +161,7 @@ def recreated(run: Run) -> None:
         partitions_of.cache_clear()
         run.pipeline.create_topics(only=names.changelog)
         feed(500)
-        assert worker.wait_exit(EXIT_SECONDS) in (2, 70), worker.tail()
+        assert worker.wait_exit() in (2, 70), worker.tail()
         run.injected("changelog deleted under a running worker")
         _require_state_lost(worker)
         shutil.rmtree(worker.state_dir)

@@ -7,11 +7,11 @@ from typing import Final
 
 from tests.broker.pipeline import Pipeline
 from tests.logs import admin_of, from_coordinator
+from tests.patience import PATIENCE_SECONDS
 from worker.kafka.embedded import EmbeddedKafka
 
 GROUPS: Final = "__consumer_offsets"
 TRANSACTIONS: Final = "__transaction_state"
-IN_SYNC_SECONDS: Final = 60
 POLL_SECONDS: Final = 0.1
 
 
@@ -46,9 +46,9 @@ class Cluster:
 
     def wait_in_sync(self) -> None:
         """Returns when every partition of every topic has all its replicas in sync: the next broker may go."""
-        deadline = time.monotonic() + IN_SYNC_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while lagging := self._lagging():
-            assert time.monotonic() < deadline, f"not in sync after {IN_SYNC_SECONDS} s: {lagging}"
+            assert time.monotonic() < deadline, f"not in sync after {PATIENCE_SECONDS} s: {lagging}"
             time.sleep(POLL_SECONDS)
 
     def _lagging(self) -> list[str]:

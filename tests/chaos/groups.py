@@ -10,6 +10,7 @@ from tests.broker.processes import WorkerProcess
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
+from tests.patience import PATIENCE_SECONDS
 from worker.errors import Fenced
 
 IDLE_SECONDS = 320
@@ -85,8 +86,8 @@ def restless_member(run: Run) -> None:
             run.injected("member joined and left")
         with run.resuming():
             run.pipeline.wait_until(lambda: len(members(run)) == 1, "nobody else is left in the group")
+            run.pipeline.wait_until(lambda: rebalances(steady) > 1, "a rebalance came of it")
             wait_shared(run, [steady], [4])
-        assert rebalances(steady) > 1, "no rebalance came of it"
         run.injected("rebalance", rebalances(steady) - 1)
 
 
@@ -143,7 +144,7 @@ def replaced_by(run: Run, old: WorkerProcess, new: WorkerProcess) -> None:
     """Starts the second, and sees the first fenced."""
     old.expected_up, old.may_fail = False, True
     new.start()
-    code = old.wait_exit(60)
+    code = old.wait_exit()
     assert code == Fenced.exit_code, f"exit code {code}\n{old.tail()}"
     assert "WORKER_INSTANCE_ID" in old.logged("worker_failed")[-1]["what_to_do"]
     run.injected("twin fenced")
@@ -156,7 +157,9 @@ def supervised_twins(run: Run) -> None:
         for fleet in fleets:
             fleet.start()
             fleet.expected_up, fleet.may_fail = False, True
-        run.pipeline.wait_until(lambda: not all(fleet.running for fleet in fleets), "one of them gives up", 300)
+        run.pipeline.wait_until(
+            lambda: not all(fleet.running for fleet in fleets), "one of them gives up", 2 * PATIENCE_SECONDS
+        )
         (gone,) = [fleet for fleet in fleets if not fleet.running]
         assert gone.wait_exit(1) == Fenced.exit_code
         assert gone.logged("supervisor_gives_up"), gone.tail()

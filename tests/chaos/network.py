@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from tests.chaos.crashes import WAITING
 from tests.chaos.proxy import ADD_OFFSETS, ADD_PARTITIONS, COMMIT_OFFSETS, END_TRANSACTION, PRODUCE
 from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
@@ -24,7 +25,7 @@ SMALL: Final[Any] = {"batch_max_records": 50, "log_format": "json"}
 def connections_cut(run: Run) -> None:
     """Every connection is reset (RST) again and again, under load; the worker never ends."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         worker = run.pipeline.worker(**SMALL)
         run.wait_progress(300)
         for _ in range(run.scaled(5, 60)):
@@ -39,7 +40,7 @@ def connections_cut(run: Run) -> None:
 def cut_in_a_transaction(run: Run) -> None:
     """The connection is cut at a request of a transaction, before the broker sees it or before its answer arrives."""
     run.pipeline.create_topics()
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         worker = run.pipeline.worker(**SMALL)
         run.wait_progress(300)
         for _ in range(run.scaled(1, 10)):
@@ -60,11 +61,11 @@ def slow_network(run: Run) -> None:
     run.proxy.delay(run.scaled(200, 450) / 1000)
     with run.traffic(per_second=run.scaled(100, 200)):
         worker = run.pipeline.worker()
-        run.wait_progress(run.scaled(200, 5_000), timeout_seconds=120)
+        run.wait_progress(run.scaled(200, 5_000))
         run.injected("200 ms of latency")
         run.proxy.heal()
         run.proxy.throttle(100_000)
-        run.wait_progress(run.scaled(200, 5_000), timeout_seconds=120)
+        run.wait_progress(run.scaled(200, 5_000))
         run.injected("100 KB/s")
         worker.require_running()
     run.proxy.heal()
@@ -76,7 +77,7 @@ def half_open(run: Run) -> None:
     run.pipeline.create_topics()
     # The short form waits less long for answers: a third of this.
     worker = run.pipeline.prepared(**SMALL, transaction_timeout_seconds=run.scaled(6, 30))
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING):
         worker.start()
         run.wait_progress(300)
         with Restarts(worker, {3, 70, 71}) as restarts:
@@ -85,7 +86,7 @@ def half_open(run: Run) -> None:
                 time.sleep(seconds)
                 run.proxy.heal()
                 run.injected("network half open")
-                with run.resuming(timeout_seconds=120):
+                with run.resuming():
                     pass
                 run.pipeline.wait_until(lambda: bool(worker.logged("broker_away", ever=True)), "broker_away is logged")
     for code, times in restarts.ended.items():

@@ -9,6 +9,7 @@ from typing import Any, Final
 from tests.broker.administration import add_partitions, configure, delete_topic, write_back
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
+from tests.chaos.crashes import WAITING
 from tests.chaos.restarts import Restarts
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import refused_start
@@ -16,8 +17,6 @@ from tests.logs import open_records, ordered, read_topic
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
-EXIT_SECONDS: Final = 60
-NOTICED_SECONDS: Final = 60
 """For what the worker asks every two seconds, three times to be sure."""
 
 
@@ -28,7 +27,7 @@ def topic_refuses(run: Run) -> None:
     names = run.pipeline.names
     worker = run.pipeline.prepared(**JSON)
     worker.may_fail = True
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         worker.start()
         for topic in (
             (names.ledger,) if not run.long else (names.enriched, names.dead_letters, names.ledger, names.changelog)
@@ -36,7 +35,7 @@ def topic_refuses(run: Run) -> None:
             run.wait_progress(300)
             configure(run.pipeline, topic, {"max.message.bytes": "100"})
             worker.expected_up = False
-            assert worker.wait_exit(EXIT_SECONDS) == 2, worker.tail()
+            assert worker.wait_exit() == 2, worker.tail()
             (told,) = worker.logged("worker_failed")
             assert topic in told["problem"], told
             assert "max.message.bytes" in told["problem"], told
@@ -54,7 +53,7 @@ def not_enough_replicas(run: Run) -> None:
     # With one replica none could be missing: Kafka never demands more than there are.
     configure(run.pipeline, names.enriched, {"min.insync.replicas": "3"})
     worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=10, watchdog_seconds=20)
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         worker.start()
         run.wait_progress(300)
         run.kafka.kill(run.rng.choice(run.kafka.nodes))
@@ -70,9 +69,9 @@ def not_enough_replicas(run: Run) -> None:
         # done for WATCHDOG_SECONDS; at a start it waits for the former owner's transaction (70: for too long).
         with Restarts(worker, {70, 72}) as restarts:
             if run.long:
-                run.pipeline.wait_until(lambda: restarts.ended.total() >= 2, "the worker ends twice", 120)
+                run.pipeline.wait_until(lambda: restarts.ended.total() >= 2, "the worker ends twice")
                 assert worker.logged("worker_failed", ever=True)
-            with run.resuming(timeout_seconds=120):
+            with run.resuming():
                 configure(run.pipeline, names.enriched, {"min.insync.replicas": "2"})
     for code, times in restarts.ended.items():
         run.injected(f"worker ended with {code}", times)
@@ -88,13 +87,13 @@ def dead_letters_deleted(run: Run) -> None:
     run.pipeline.wait_until(lambda: bool(worker.logged("ready")), "the worker is ready")
     worker.expected_up = False
     delete_topic(run.pipeline, names.dead_letters)
-    with run.traffic(per_second=1_000):
-        assert worker.wait_exit(NOTICED_SECONDS) == 2, worker.tail()
+    with run.traffic(per_second=1_000, waiting=WAITING):
+        assert worker.wait_exit() == 2, worker.tail()
         assert names.dead_letters in worker.logged("worker_failed")[0]["problem"]
         run.injected("topic deleted")
         worker.start()
         worker.expected_up = False
-        assert worker.wait_exit(EXIT_SECONDS) == 2, "it starts without the topic"
+        assert worker.wait_exit() == 2, "it starts without the topic"
         run.pipeline.create_topics(only=names.dead_letters)
         with run.resuming():
             worker.start()
@@ -119,16 +118,16 @@ def input_recreated(run: Run) -> None:
     delete_topic(run.pipeline, names.updates)
     if run.rng.random() < 0.5:
         # 70: the group's leader saw it first.
-        assert worker.wait_exit(NOTICED_SECONDS) in (2, 70), worker.tail()
+        assert worker.wait_exit() in (2, 70), worker.tail()
         run.pipeline.create_topics(only=names.updates)
     else:
         # Too quick for everybody to see that it was gone in between.
         run.pipeline.create_topics(only=names.updates)
-        assert worker.wait_exit(NOTICED_SECONDS) in (2, 5, 70), worker.tail()
+        assert worker.wait_exit() in (2, 5, 70), worker.tail()
     run.injected("input deleted")
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(EXIT_SECONDS) == 5, worker.tail()
+    assert worker.wait_exit() == 5, worker.tail()
     assert worker.logged("worker_failed")[0]["error"] == "InputLost"
     run.injected("start on another input refused")
     assert run.pipeline.written(isolation="read_uncommitted") == written, "something was written all the same"
@@ -158,7 +157,7 @@ def input_recreated_meanwhile(run: Run) -> None:
     unknown = _require_unknown_input(worker)
     run.injected("restored input refused")
     worker.environment["WORKER_ACCEPTED_TOPIC_IDS"] = unknown
-    with run.traffic(per_second=1_000), run.resuming():
+    with run.traffic(per_second=1_000, waiting=WAITING), run.resuming():
         worker.start()
         run.wait_progress(1_000)
     run.pipeline.wait_drained()
@@ -196,13 +195,13 @@ def partitions_added(run: Run) -> None:
     run.pipeline.wait_drained()
     worker.expected_up = False
     add_partitions(run.pipeline, names.updates, 6)
-    assert worker.wait_exit(NOTICED_SECONDS) == 2, worker.tail()
+    assert worker.wait_exit() == 2, worker.tail()
     told = worker.logged("worker_failed")[0]["problem"]
     assert names.updates in told, told
     assert "6 partitions" in told, told
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(EXIT_SECONDS) == 2, "it starts with partitions that nobody reads"
+    assert worker.wait_exit() == 2, "it starts with partitions that nobody reads"
     run.injected("partitions added")
     # Its store is behind the changelog: what was not flushed went with the process.
     run.pipeline.verdict().require_clean()
@@ -213,9 +212,10 @@ def partitions_added(run: Run) -> None:
 def frozen(run: Run) -> None:
     """A worker freezes in a transaction until the broker aborts it: woken, it ends, and the next start goes on."""
     run.pipeline.create_topics()
-    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=5)
+    # A partition's transaction also lasts while the handlers of the others have the event loop: small ones.
+    worker = run.pipeline.prepared(**JSON, transaction_timeout_seconds=5, batch_max_records=50)
     worker.may_fail = True
-    with run.traffic(per_second=1_000):
+    with run.traffic(per_second=1_000, waiting=WAITING):
         for step in ("5",) if not run.long else ("3", "4", "4b", "5", "5b", "6") * 2:
             worker.environment["WORKER_TEST_FAILPOINT"] = f"{step}:{run.rng.randint(5, 20)}:stop"
             worker.start()
@@ -224,23 +224,23 @@ def frozen(run: Run) -> None:
             if step in ("4b", "5", "5b"):
                 assert _open_records(run), "it froze outside of a transaction"
             # The broker looks once a second for what to abort.
-            run.pipeline.wait_until(lambda: not _open_records(run), "the broker aborts it", 30)
+            run.pipeline.wait_until(lambda: not _open_records(run), "the broker aborts it")
             time.sleep(6)  # a transaction without records: nothing shows its end
             run.injected("frozen in a transaction")
             worker.sigcont()
             if step in ("4b", "5", "5b"):
-                assert worker.wait_exit(30) == 70, worker.tail()
+                assert worker.wait_exit() == 70, worker.tail()
                 assert "aborted it" in worker.logged("worker_failed")[0]["problem"]
             else:
                 worker.kill9()
-        del worker.environment["WORKER_TEST_FAILPOINT"]
+        for name in ("WORKER_TEST_FAILPOINT", "WORKER_TRANSACTION_TIMEOUT_SECONDS"):
+            del worker.environment[name]
         with run.resuming():
             worker.start()
 
 
 def _open_records(run: Run) -> int:
-    names = run.pipeline.names
-    return open_records(run.pipeline.bootstrap, (names.enriched, names.changelog, names.ledger))
+    return open_records(run.pipeline.bootstrap, run.pipeline.names[1:])
 
 
 def _start_anew(run: Run) -> None:

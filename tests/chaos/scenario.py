@@ -25,6 +25,7 @@ from tests.chaos.bounds import Bounds
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic
 from tests.logs import end_offsets
+from tests.patience import PATIENCE_SECONDS
 from tests.verdict import Verdict
 from worker.kafka.embedded import EmbeddedKafka
 from worker.load.generator import generate
@@ -34,7 +35,6 @@ Broker = Literal["shared", "cluster", "proxied"]
 min.insync.replicas 2) that may be hurt and are healed between scenarios; one node behind a proxy that the workers
 must pass, both may be hurt too (but kill -9 of a single node is not judged: see EmbeddedKafka.kill)."""
 
-DRAIN_SECONDS: Final = 180
 READY: Final = re.compile(r"\bready\b")
 """Logged in either format."""
 SCHEMA_EVERY: Final = 50
@@ -142,7 +142,7 @@ class Run:
             yield traffic
 
     @contextmanager
-    def resuming(self, *, since: float | None = None, timeout_seconds: float = 60) -> Iterator[None]:
+    def resuming(self, *, since: float | None = None) -> Iterator[None]:
         """Measures, from the `with`'s beginning (or `since`, of time.monotonic), until every partition that has had
         work since that beginning has committed some: put the healing inside the `with`, under load. A fault comes
         before it: what is committed until the fault bites would count as going on. Without work nothing is measured."""
@@ -152,12 +152,10 @@ class Run:
         waiting = self._behind(before)
         if not waiting:
             return
-        self.pipeline.wait_until(
-            lambda: not (waiting & self._stuck_at(before)), f"partitions {sorted(waiting)} go on", timeout_seconds
-        )
+        self.pipeline.wait_until(lambda: not (waiting & self._stuck_at(before)), f"partitions {sorted(waiting)} go on")
         self.resume_seconds.append(time.monotonic() - started)
 
-    def wait_progress(self, events: int, timeout_seconds: float = 60) -> None:
+    def wait_progress(self, events: int, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Waits until `events` more are committed than now; they must be there or be coming."""
         goal = sum(self.pipeline.committed().values()) + events
         self.pipeline.wait_until(
@@ -167,6 +165,10 @@ class Run:
     def ends(self) -> dict[int, int]:
         """Where the input ends now, per partition."""
         return end_offsets(self.pipeline.bootstrap, self.pipeline.names.updates)
+
+    def lag(self, partition: int) -> int:
+        """Offsets of the partition that are not committed yet."""
+        return self.ends()[partition] - self.pipeline.committed().get(partition, 0)
 
     def _behind(self, committed: dict[int, int]) -> set[int]:
         return {p for p, end in self.ends().items() if committed.get(p, 0) < end}
@@ -180,7 +182,7 @@ class Run:
         running = [worker for worker in self.pipeline.workers if worker.running]
         assert running, "no worker is left to heal what the scenario did"
         self.pipeline.forget_targets()
-        self.pipeline.wait_drained(DRAIN_SECONDS)
+        self.pipeline.wait_drained()
         for worker in running:
             # One that was started last may still restore: stopped then, its store would be behind, and rightly so.
             self.pipeline.wait_until(lambda: bool(READY.search(worker.said())), f"{worker.name} is ready")  # noqa: B023
@@ -197,5 +199,7 @@ class Run:
 
 
 def _keeps_store(worker: WorkerProcess) -> bool:
-    """Whether its state directory has what it served last, and not what an earlier start left there."""
-    return worker.environment.get("WORKER_STORE") != "memory" and any(worker.state_dir.glob("**/sessions"))
+    """Whether its state directory has what it served last: not with a store in memory, beside which lies what an
+    earlier start left, nor when it had no time to flush."""
+    kept = worker.environment.get("WORKER_STORE") != "memory" and any(worker.state_dir.glob("**/sessions"))
+    return kept and "stopped_without_broker" not in worker.said()

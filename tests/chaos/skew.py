@@ -7,9 +7,11 @@ from itertools import islice
 
 from tests.broker.pipeline import Pipeline
 from tests.chaos.commits import Commits
+from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, wait_shared
 from tests.logs import read_topic
+from tests.patience import PATIENCE_SECONDS
 from worker.load.event import StreamEvent
 from worker.load.generator import generate
 from worker.wire.claim import partition_of
@@ -32,7 +34,9 @@ def backlog(run: Run) -> None:
         worker.start()
         run.pipeline.wait_until(lambda: run.pipeline.committed().get(BUSY, 0) > 0, "the backlog is begun")
         begun = commits.now()
-        run.pipeline.wait_until(lambda: run.pipeline.committed()[BUSY] >= backlog_end, "the backlog is done", 240)
+        run.pipeline.wait_until(
+            lambda: run.pipeline.committed()[BUSY] >= backlog_end, "the backlog is done", 2 * PATIENCE_SECONDS
+        )
         done = commits.now()
         for partition in others:
             seen = commits.between(partition, begun, done)
@@ -49,10 +53,10 @@ def hot_key(run: Run) -> None:
     updates = run.scaled(5_000, 60_000)
     fill(run.pipeline, (hot_update(number) for number in range(updates)))
     run.injected("update of one session", updates)
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING + updates):
         with run.resuming():
             run.pipeline.worker(log_format="json")
-        run.wait_progress(updates, timeout_seconds=240)
+        run.wait_progress(updates, timeout_seconds=2 * PATIENCE_SECONDS)
 
 
 @scenario("hot-profile")
@@ -61,7 +65,7 @@ def hot_profile(run: Run) -> None:
     run.pipeline.create_topics()
     sessions = run.scaled(3_000, 30_000)
     busy = partition_of(HOT_PROFILE.decode(), run.pipeline.partitions)
-    with run.traffic(per_second=500):
+    with run.traffic(per_second=500, waiting=WAITING + sessions):
         workers = [run.pipeline.worker(name, batch_max_records=50, log_format="json") for name in ("left", "right")]
         wait_shared(run, workers, [2, 2])
         run.pipeline.send(_bound(number) for number in range(sessions))

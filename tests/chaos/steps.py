@@ -13,7 +13,7 @@ from tests.broker.processes import WorkerProcess
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import arm, require_died_at, start_armed, wait_shared
-from tests.logs import open_records, read_stores
+from tests.logs import end_offsets, open_records, read_stores
 from tests.oracle import POSITION_KEY
 
 STEPS: Final = ("2", "3", "4", "4b", "5", "5b", "6", "restore", "7", "fence")
@@ -31,6 +31,7 @@ def at_every_step(run: Run, store: str, steps: tuple[str, ...]) -> None:
     pipeline = run.pipeline
     pipeline.create_topics()
     worker = pipeline.prepared(store=store, **SMALL_TRANSACTIONS)
+    deaths: list[dict[int, int]] = []
     with run.traffic(per_second=1_200, waiting=WAITING):
         worker.start()
         run.wait_progress(500)
@@ -41,16 +42,19 @@ def at_every_step(run: Run, store: str, steps: tuple[str, ...]) -> None:
                 start_armed(worker, f"{step}:{1 if once else run.rng.randint(5, 60)}")
                 require_died_at(worker, step)
                 require_traces(run, worker, step)
+                deaths.append(end_offsets(pipeline.bootstrap, pipeline.names.ledger))
                 run.injected(f"kill -9 at {step}")
         with run.resuming():
             worker.start()
+    # Only now is it decided what was committed before each death.
+    pipeline.wait_drained()
+    run.injected("death between a claim and its answer", sum(pipeline.held(before=ends) > 0 for ends in deaths))
 
 
 def require_traces(run: Run, worker: WorkerProcess, step: str) -> None:
     """What a death at this step leaves behind."""
-    names = run.pipeline.names
     if step in OPEN:
-        left = open_records(run.pipeline.bootstrap, (names.enriched, names.changelog, names.ledger))
+        left = open_records(run.pipeline.bootstrap, run.pipeline.names[1:])
         assert left, f"a death at step {step} left no open transaction"
         run.injected("record left in an open transaction", left)
     if step == "6" and worker.environment["WORKER_STORE"] == "rocksdb":

@@ -9,8 +9,6 @@ from contextlib import suppress
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
 
-STOP_SECONDS = 30
-"""A worker leaves within 8 s; a busy machine takes longer for everything."""
 START_MILLISECONDS = (0, 150, 300, 500, 700, 900, 1_200, 1_600)
 """After the worker's code began: imports take most of the first second, then it joins, fences and restores."""
 
@@ -24,12 +22,12 @@ def under_load(run: Run) -> None:
         for _ in range(run.scaled(3, 20)):
             run.wait_progress(run.rng.randint(100, 1_000))
             with run.stopping():
-                worker.stop(STOP_SECONDS)
+                worker.stop()
             assert run.pipeline.committed() != run.ends(), "the signal did not come in mid-work"
             run.injected("SIGTERM")
             with run.resuming():
                 worker.start()
-        worker.stop(STOP_SECONDS)
+        worker.stop()
         # An aborted transaction is work done twice; read_uncommitted would show its records.
         aborted = run.count_aborted()
         assert aborted == 0, f"{aborted} records of aborted transactions"
@@ -44,7 +42,7 @@ def while_starting(run: Run) -> None:
     with run.traffic(per_second=500, waiting=WAITING):
         worker.start()
         run.wait_progress(500)
-        worker.stop(STOP_SECONDS)
+        worker.stop()
         moments = run.scaled(4, 40)
         for milliseconds in run.rng.sample(START_MILLISECONDS * 5, moments):
             worker.start()
@@ -57,7 +55,7 @@ def while_starting(run: Run) -> None:
                         worker.sigterm()
                     signals += 1
                     time.sleep(0.03)
-                code = worker.wait_exit(STOP_SECONDS)
+                code = worker.wait_exit()
             assert code == 0, f"exit code {code}, {milliseconds} ms after the start\n{worker.tail()}"
             run.injected("SIGTERM while starting", signals)
         with run.resuming():

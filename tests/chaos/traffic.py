@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from tests.logs import end_offsets
+from tests.patience import PATIENCE_SECONDS
 from worker.load.event import StreamEvent
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 0.02
 LOOK_SECONDS: Final = 0.25
 NO_LIMIT: Final = 10_000_000
-PATIENCE_SECONDS: Final = 120
 
 
 class Traffic:

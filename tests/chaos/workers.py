@@ -27,20 +27,20 @@ def start_armed(worker: WorkerProcess, failpoint: str) -> None:
     worker.expected_up = False
 
 
-def require_died_at(worker: WorkerProcess, step: str, timeout_seconds: float = 60) -> None:
+def require_died_at(worker: WorkerProcess, step: str) -> None:
     """Waits until the worker has killed itself at this step of its failpoint: nobody else sent the signal."""
-    code = worker.wait_exit(timeout_seconds)
+    code = worker.wait_exit()
     arm(worker, None)
     assert code == -signal.SIGKILL, f"{worker.name} exited {code}, not by its failpoint\n{worker.tail()}"
     last = [line for line in worker.said().splitlines() if line.startswith("failpoint ")][-1:]
     assert last == [f"failpoint {step}"], f"{worker.name} reached {last or 'no failpoint'}\n{worker.tail()}"
 
 
-def refused_start(worker: WorkerProcess, code: int, timeout_seconds: float = 60) -> dict[str, Any]:
+def refused_start(worker: WorkerProcess, code: int) -> dict[str, Any]:
     """Starts it, requires that it ends with this code, and returns what it logged as its one failure."""
     worker.start()
     worker.expected_up = False
-    assert worker.wait_exit(timeout_seconds) == code, worker.tail()
+    assert worker.wait_exit() == code, worker.tail()
     (told,) = worker.logged("worker_failed")
     return told
 
@@ -60,10 +60,10 @@ def share(workers: Iterable[WorkerProcess]) -> list[int]:
     return sorted(map(len, each)) if settled else []
 
 
-def wait_shared(run: Run, workers: list[WorkerProcess], shares: list[int], timeout_seconds: float = 60) -> None:
+def wait_shared(run: Run, workers: list[WorkerProcess], shares: list[int]) -> None:
     """Waits until the workers serve so many partitions each, fewest first."""
     names = ", ".join(worker.name for worker in workers)
-    run.pipeline.wait_until(lambda: share(workers) == shares, f"{names} serve {shares} partitions", timeout_seconds)
+    run.pipeline.wait_until(lambda: share(workers) == shares, f"{names} serve {shares} partitions")
 
 
 def rebalances(worker: WorkerProcess) -> int:

@@ -34,8 +34,10 @@ def short_pause(run: Run) -> None:
             held = run.pipeline.committed()
             with run.resuming():
                 paused.sigcont()
-            now = run.pipeline.committed()
-            assert all(now[p] > held.get(p, 0) for p in mine), "the paused worker's partitions did not go on"
+            run.pipeline.wait_until(
+                lambda: all(run.pipeline.committed().get(p, 0) > held.get(p, 0) for p in mine),  # noqa: B023
+                f"the paused worker's partitions {mine} go on",
+            )
             assert [rebalances(worker) for worker in workers] == before, "there was a rebalance"
             run.injected("pause")
 
@@ -80,7 +82,7 @@ def zombie_after(run: Run, stand_still: Callable[[WorkerProcess], None], steps: 
         run.pipeline.wait_drained()
         before = written(run)
         zombie.sigcont()
-        code = zombie.wait_exit(30)
+        code = zombie.wait_exit()
         assert code == Fenced.exit_code, f"exit code {code}\n{zombie.tail()}"
         assert zombie.logged("worker_failed")[-1]["error"] == "Fenced"
         assert written(run) == before, "the zombie wrote something"
@@ -111,6 +113,8 @@ def supervised(run: Run) -> None:
             heir = "worker-1" if zombie == "worker-2" else "worker-2"
             crashes = len(fleet.logged("child_crashed"))
             pid = pids(fleet)[zombie]
+            # With work in hand it cannot come back quietly.
+            run.pipeline.wait_until(lambda: any(run.lag(p) for p in served(fleet)[zombie]), "it has work")  # noqa: B023
             os.kill(pid, signal.SIGSTOP)
             run.pipeline.wait_until(lambda: len(served(fleet)[heir]) == 4, "the other has all partitions")  # noqa: B023
             os.kill(pid, signal.SIGCONT)

@@ -18,6 +18,7 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from tests.broker.processes import PROJECT, WorkerProcess
+from tests.patience import PATIENCE_SECONDS
 from worker.kafka.node import HOST, free_ports
 
 COMPOSE_FILE: Final = PROJECT / "docker-compose.yml"
@@ -117,9 +118,9 @@ class WorkerContainer(WorkerProcess):
         """SIGKILL; when this returns the container is gone and its volume is left."""
         self.expected_up = False
         self._signal(signal.SIGKILL)
-        assert self.wait_exit(10) == 128 + signal.SIGKILL
+        assert self.wait_exit() == 128 + signal.SIGKILL
 
-    def wait_exit(self, timeout_seconds: float) -> int:
+    def wait_exit(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """The exit code (128 + n: signal n); AssertionError with the log's tail when it runs on.
 
         The container goes; its log is kept, and `state_dir` becomes a copy of its volume.

@@ -9,12 +9,13 @@ from typing import Any
 
 from tests.docker.compose import ComposeProject
 from tests.logs import committed_offsets, ordered, read_topic
+from tests.patience import PATIENCE_SECONDS
 
 UPDATES, GROUP = "sessions.updates.v1", "session-worker"
 
 
 def wait_until(reached: Callable[[], bool], what: str, compose: ComposeProject) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not reached():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within 90 s: {what}\n{compose.logs()}")

@@ -15,6 +15,7 @@ from docker.errors import APIError
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import PROJECT
 from tests.docker.containers import HARDENED, STATE_DIR, KafkaContainer, WorkerContainer
+from tests.patience import PATIENCE_SECONDS
 from worker import __version__
 from worker.load.generator import generate
 
@@ -52,7 +53,7 @@ def printed(container: Callable[..., Any]) -> Callable[..., str]:
 
     def run(*command: str, **options: Any) -> str:
         started = container(*command, **options)
-        code = started.wait(timeout=60)["StatusCode"]
+        code = started.wait(timeout=PATIENCE_SECONDS)["StatusCode"]
         assert code == 0, started.logs().decode()
         output: bytes = started.logs(stderr=False)
         return output.decode()
@@ -87,7 +88,7 @@ def test_it_holds_the_pinned_packages_and_no_compilers_and_no_test_tools(printed
 @pytest.mark.parametrize("path", ["/app/x", "/opt/venv/x", "/tmp/x", "/etc/x"])
 def test_nothing_but_the_state_directory_is_writable(container: Callable[..., Any], path: str) -> None:
     started = container("-c", f"open('/state/x', 'w'); open({path!r}, 'w')", entrypoint=["python"])
-    assert started.wait(timeout=30)["StatusCode"] == 1
+    assert started.wait(timeout=PATIENCE_SECONDS)["StatusCode"] == 1
     said = started.logs().decode()
     assert path in said
     assert "Read-only file system" in said
@@ -105,11 +106,11 @@ def test_sigterm_ends_process_1_before_the_worker_serves(container: Callable[...
     """The kernel keeps signals without a handler from process 1: it would run on until it is killed."""
     # Nobody answers in 192.0.2.0/24 (RFC 5737): the command waits for its broker.
     started = container("topics", "create", environment={"WORKER_BOOTSTRAP_SERVERS": "192.0.2.1:9092"})
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not _handles(started, signal.SIGTERM):
         assert time.monotonic() < deadline, started.logs().decode()
     started.kill(signal="SIGTERM")
-    assert started.wait(timeout=10)["StatusCode"] == 128 + signal.SIGTERM
+    assert started.wait(timeout=PATIENCE_SECONDS)["StatusCode"] == 128 + signal.SIGTERM
 
 
 def _handles(container: Any, number: signal.Signals) -> bool:

@@ -9,13 +9,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from tests.kafka.clients import create_topic, unique
+from tests.patience import PATIENCE_SECONDS
 from worker.errors import TopicsError, WorkerError
 from worker.kafka import cluster_watch, topics
 from worker.kafka.cluster_watch import ClusterWatch
 from worker.kafka.embedded import EmbeddedKafka
 from worker.settings import Settings, load_settings
 
-PATIENCE_SECONDS = 30
 Harm = Callable[[AIOKafkaAdminClient, Settings], Awaitable[object]]
 
 

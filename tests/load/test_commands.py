@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.logs import read_topic
+from tests.patience import PATIENCE_SECONDS
 from worker.kafka.embedded import EmbeddedKafka
 from worker.load.generator import generate
 from worker.load.mix import Mix
@@ -36,7 +37,7 @@ def new_topic(kafka: EmbeddedKafka) -> str:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     for created in admin.create_topics([NewTopic(name, 4, 1)]).values():
         created.result(20)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             assert arrived(kafka, name) == 0
@@ -73,7 +74,7 @@ def arrived(kafka: EmbeddedKafka, topic: str) -> int:
 def test_load_says_in_json_what_it_sent_by_kind(kafka: EmbeddedKafka) -> None:
     topic = new_topic(kafka)
     with worker(kafka, topic, "load", "--sessions", "60", "--seed", "4", "--json") as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     sent = json.loads(output)
     expected = list(generate(60, seed=4))
@@ -88,7 +89,7 @@ def test_ctrl_c_ends_an_endless_load_in_order(kafka: EmbeddedKafka) -> None:
         while arrived(kafka, topic) == 0:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert json.loads(output)["events"] == arrived(kafka, topic)
 
@@ -98,7 +99,7 @@ def test_replay_retail_shows_a_table_of_kinds(kafka: EmbeddedKafka, tmp_path: Pa
     invoices = tmp_path / "day.csv"
     invoices.write_text(INVOICE)
     with worker(kafka, topic, "replay-retail", str(invoices), "--lines", "1") as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert arrived(kafka, topic) == 3
     rows = [line.split()[:2] for line in output.splitlines()]
@@ -108,7 +109,7 @@ def test_replay_retail_shows_a_table_of_kinds(kafka: EmbeddedKafka, tmp_path: Pa
 
 def test_a_missing_file_is_an_error_that_names_it(kafka: EmbeddedKafka) -> None:
     with worker(kafka, "unused", "replay-retail", "/no/such.csv") as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
     assert "/no/such.csv" in errors
     assert "What to do:" in errors

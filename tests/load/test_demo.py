@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.patience import PATIENCE_SECONDS
 from worker.kafka.embedded import EmbeddedKafka
 
 PROJECT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def topics(kafka: EmbeddedKafka) -> set[str]:
     return {name for name in listed.topics if not name.startswith("__")}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_it_reports_what_came_out_and_deletes_its_topics_on_a_given_broker(
     kafka: EmbeddedKafka, tmp_path: Path
 ) -> None:
@@ -97,11 +98,11 @@ def test_it_reports_what_came_out_and_deletes_its_topics_on_a_given_broker(
     assert sent == sum(parts) > 1_500
     assert "lag 0" in output
     assert all(len(line) <= 80 for line in output.splitlines())
-    assert topics(kafka) == before
+    assert not topics(kafka) - before, "it left topics behind"
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_it_plays_real_invoices_and_knows_their_countries(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     invoices = tmp_path / "day.csv"
     invoices.write_text(INVOICES)
@@ -114,41 +115,41 @@ def test_it_plays_real_invoices_and_knows_their_countries(kafka: EmbeddedKafka, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_with_keep_it_goes_on_until_ctrl_c_and_then_leaves_nothing(tmp_path: Path) -> None:
     with demo("--sessions", "50", "--keep", temporary=tmp_path) as process:
         shown = read_until(process.stdout, "Ctrl-C stops everything")
         assert re.search(r"export WORKER_BOOTSTRAP_SERVERS=127\.0\.0\.1:\d+", shown)
         assert len(processes_using(tmp_path)) == 3, "the demo, the broker and the worker"
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, rest
     assert not processes_using(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_ctrl_c_while_it_works_leaves_nothing(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     before = topics(kafka)
     with demo(temporary=tmp_path, bootstrap=kafka.bootstrap_servers) as process:
         read_until(process.stdout, "Worker, process")
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 130, rest
         assert "nothing is left running" in rest
     assert not processes_using(tmp_path)
     assert not list(tmp_path.iterdir())
-    assert topics(kafka) == before
+    assert not topics(kafka) - before, "it left topics behind"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process that ends with its parent is a matter of Linux")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
     with demo(temporary=tmp_path) as process:
         read_until(process.stdout, "Worker, process")
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while left := processes_using(tmp_path):
         assert time.monotonic() < deadline, left

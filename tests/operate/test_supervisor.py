@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.broker.fleet import fleet_of, pids, settled
 from tests.broker.pipeline import Pipeline
+from tests.patience import PATIENCE_SECONDS
 from worker.engine.state_dir import MARKER, StateDirectory, read_owner
 from worker.errors import SettingsError
 from worker.load.generator import generate
@@ -23,7 +24,6 @@ from worker.operate.supervisor import Child, Supervisor, child_settings
 from worker.settings import load_settings
 
 EAGER = RestartPolicy(shortest_delay_seconds=0.01, longest_delay_seconds=0.02, loop_crashes=3)
-SOON_SECONDS = 60.0
 
 # ---------------------------------------------------------------------- settings of each process
 
@@ -65,7 +65,7 @@ def supervised(*scripts: str, policy: RestartPolicy = EAGER, until: Callable[[],
         stop = asyncio.Event()
         children = [Child(f"worker-{n}", {"SCRIPT": script}) for n, script in enumerate(scripts, 1)]
         supervisor = Supervisor(children, ("/bin/sh", "-c", 'eval "$SCRIPT"'), policy, stop_seconds=0.5)
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             running = asyncio.create_task(supervisor.run(stop))
             while not running.done() and not until():
                 await asyncio.wait({running}, timeout=0.01)
@@ -109,7 +109,10 @@ def test_processes_ended_by_a_signal_give_the_code_a_shell_gives() -> None:
 def test_a_process_deaf_to_sigterm_is_killed_after_the_deadline_and_named(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with capture_logs() as logs:
-        code = supervised(f'trap "" TERM; echo $$ > {pid}; exec sleep 1000', until=pid.exists)
+        code = supervised(
+            f'trap "" TERM; echo $$ > {pid}; exec sleep 1000',
+            until=lambda: pid.exists() and pid.read_text().endswith("\n"),
+        )
     assert code == 0
     assert not alive(int(pid.read_text()))
     assert [line["child"] for line in logs if line["event"] == "child_killed"] == ["worker-1"]
@@ -121,7 +124,7 @@ def test_a_stop_does_not_wait_for_a_back_off_to_end(tmp_path: Path) -> None:
     with capture_logs() as logs:
         crashed = lambda: any(line["event"] == "child_crashed" for line in logs)  # noqa: E731
         assert supervised("exit 70", policy=patient, until=crashed) == 0
-    assert time.monotonic() - begun < SOON_SECONDS
+    assert time.monotonic() - begun < PATIENCE_SECONDS
 
 
 def test_a_process_that_cannot_be_started_is_an_error_and_not_a_traceback() -> None:
@@ -140,14 +143,15 @@ def test_a_killed_parent_takes_its_workers_along_and_the_next_goes_on(pipeline: 
     """With more processes than partitions; the next waits for a worker that is still about to end."""
     one = Pipeline(pipeline.bootstrap, f"{pipeline.app_id}-one", pipeline.directory, partitions=1)
     one.create_topics()
-    sent = one.send(generate(sessions=1_500, seed=303))
+    sent = one.send(generate(sessions=3_000, seed=303))
     fleet = fleet_of(one, 2)
     pipeline.workers.append(fleet)
+    one.targets()  # asked before the work begins: it may be quick
     fleet.start()
     one.wait_until(lambda: settled(fleet, [1]), "a worker has the partition")
     one.wait_progress(1_000)
     fleet.kill9()
-    one.wait_until(lambda: not pids(fleet), "no worker is left", SOON_SECONDS)
+    one.wait_until(lambda: not pids(fleet), "no worker is left")
     assert one.remaining() > 0, "the kill came after the drain"
 
     owner = read_owner(fleet.state_dir / "worker-2")
@@ -174,7 +178,7 @@ def test_a_worker_no_restart_helps_stops_the_others_and_gives_its_exit_code(pipe
     (directory / MARKER).write_bytes(msgspec.json.encode(msgspec.structs.replace(owner, app_id="stranger")))
     fleet.expected_up = False
     os.kill(pids(fleet)["worker-2"], signal.SIGKILL)
-    assert fleet.wait_exit(SOON_SECONDS) == 4, fleet.tail()
+    assert fleet.wait_exit() == 4, fleet.tail()
     assert not pids(fleet)
     assert fleet.output().count("holds the state of app 'stranger'") == 1
     (reason,) = fleet.logged("supervisor_gives_up")
@@ -186,7 +190,7 @@ def test_wrong_topics_are_one_error_before_any_process_is_started(pipeline: Pipe
     pipeline.create_topics(skip=[pipeline.names.ledger])
     fleet = fleet_of(pipeline, 3)
     fleet.start()
-    assert fleet.wait_exit(SOON_SECONDS) == 2, fleet.tail()
+    assert fleet.wait_exit() == 2, fleet.tail()
     assert fleet.output().count("What to do") == 1
     assert pipeline.names.ledger in fleet.output()
     assert not fleet.logged("child_started")

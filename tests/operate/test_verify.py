@@ -21,6 +21,7 @@ from tests.broker.pipeline import Pipeline
 from tests.broker.processes import PROJECT, WorkerProcess
 from tests.logs import ByPartition, Record, admin_of, ordered, read_topic
 from tests.operate.verify.damages import DAMAGES, Damage
+from tests.patience import PATIENCE_SECONDS
 from worker.app import sessions_config
 from worker.cli import verification
 from worker.engine.position import POSITION_KEY
@@ -79,7 +80,7 @@ def command(pipeline: Pipeline, *arguments: str, **settings: str) -> subprocess.
         env=kept | pipeline.environment | given | {"COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -117,7 +118,7 @@ def test_it_agrees_under_load_while_compaction_removes_old_revisions(
     work_off(pipeline, batch_max_records=100)
     runs: list[dict[str, int]] = []
     with _load(pipeline):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while len(runs) < 3 or "compacted" not in runs[-1]:
             assert time.monotonic() < deadline, f"nothing was compacted: {runs}"
             code, told = verify(pipeline.settings, capsys)
@@ -157,7 +158,7 @@ class _load:  # noqa: N801  # read as a verb: with _load(pipeline):
         producer = self._pipeline.producer()
         for event in generate(sessions=None, seed=53):
             self._pipeline.send_one(producer, event)
-            if self._stop.wait(0.002):
+            if self._stop.wait(0.01):
                 break
         producer.flush(20)
 

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import PROJECT, WorkerProcess
+from tests.patience import PATIENCE_SECONDS
 from tests.secured.kafka import SecuredKafka
 from worker.kafka.rights import Right
 
@@ -19,8 +20,6 @@ PASSWORD: Final = "pa55-that-nobody-may-read"
 WRONG: Final = "wr0ng-that-nobody-may-read"
 ACCESS_DENIED: Final = 6
 UNREACHABLE: Final = 3
-START_SECONDS: Final = 60
-"""Many workers start at once in these tests, on few cores."""
 
 Installed = TypeVar("Installed", bound=Pipeline)
 
@@ -51,7 +50,7 @@ class Installation(Pipeline):
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=START_SECONDS,
+            timeout=PATIENCE_SECONDS,
         )
         require_no_secret(done.stdout)
         return done.returncode, done.stdout
@@ -76,7 +75,7 @@ def require_no_secret(output: str) -> None:
 
 def refused(worker: WorkerProcess, code: int, *named: str) -> str:
     """The text of a worker that ended by itself with `code`, naming these."""
-    assert worker.wait_exit(START_SECONDS) == code, worker.tail()
+    assert worker.wait_exit() == code, worker.tail()
     text = worker.output()
     for name in named:
         assert name in text, f"{name!r} is not named in:\n{text}"

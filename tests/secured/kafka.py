@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 )
 
 from tests.logs import admin_of
+from tests.patience import PATIENCE_SECONDS
 from tests.secured.authority import Authority, Identity
 from worker.errors import BrokerUnreachable
 from worker.kafka.connection import probe
@@ -71,7 +74,22 @@ class SecuredKafka:
 
     def __enter__(self) -> Self:
         self._kafka.__enter__()
+        wait_until(self._greets)
         return self
+
+    def _greets(self) -> bool:
+        """The first handshake takes longer than later ones, and than a worker waits: the JVM loads what it needs."""
+        context = ssl.create_default_context(cafile=self.authority.certificate)
+        if self.mutual_tls:
+            known = self.authority.identity("first")
+            context.load_cert_chain(known.certificate, known.key)
+        host, port = self.bootstrap_servers.split(":")
+        try:
+            with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection:
+                context.wrap_socket(connection, server_hostname=host).close()
+        except OSError:
+            return False
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,7 +162,7 @@ class SecuredKafka:
 
 def wait_until(reached: Callable[[], bool]) -> None:
     """What an administrator changes comes into force at the brokers a moment later."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -53,6 +53,14 @@ def _drop_last(records: list[Record]) -> tuple[list[Record], Record]:
     return records[:-1], records[-1]
 
 
+def _drop_ledger_record(records: list[Record]) -> tuple[list[Record], Record]:
+    """One near the middle whose gaps are all seen at the next record: without answers, or with some before others. (The
+    first record has none: an answer follows a claim.)"""
+    takes_answers = [b'"answers"' in (record.value or b"") for record in records]
+    at = next(at for at in range(_middle(records), -1, -1) if not takes_answers[at] or takes_answers[at + 1])
+    return [*records[:at], *records[at + 1 :]], records[at]
+
+
 def _gaps(entry: Record) -> int:
     """How many gaps the ledger has without this record: one in the input, one in the answers, or both."""
     told = json.loads(entry.value or b"")
@@ -117,7 +125,7 @@ DAMAGES = {
     "a wrong count in the ledger": Damage(
         "ledger", _change_middle(b'"records":', b'"records":1'), "different", "not what they lead to"
     ),
-    "a ledger record missing": Damage("ledger", _drop_middle, "missing", "no range holds", False, _gaps),
+    "a ledger record missing": Damage("ledger", _drop_ledger_record, "missing", "no range holds", False, _gaps),
     "the last ledger record missing": Damage("ledger", _drop_last, "missing", "no range holds", False, _gaps),
     "a ledger record there twice": Damage("ledger", _repeat_middle_at_the_end, "unexpected", "overlaps"),
     "a dead letter missing": Damage("dead_letters", _drop_middle, "missing", "not there", False),
