@@ -25,6 +25,7 @@ _MAX_BATCH_BYTES: Final = 900_000
 # A request without an answer is sent again within the transaction's time: a connection may be half open, where
 # what is sent vanishes and nothing ever comes back.
 _ATTEMPTS_PER_TRANSACTION: Final = 3
+_NO_BROKER_SECONDS: Final = 0.1
 _REFUSED_FOR: Final = {
     MessageSizeTooLargeError: "max.message.bytes",
     RecordListTooLargeError: "segment.bytes",
@@ -55,7 +56,7 @@ class TransactionalProducer:
 
     async def open(self) -> None:
         """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
-        await self._kafka.start()
+        await self._start()
         # Metadata of every topic now, so that no send has to wait for it inside a transaction. All at once: the group
         # waits for this, and each question takes a round trip.
         topics = {
@@ -64,6 +65,21 @@ class TransactionalProducer:
             for topic in (self._config.changelog_topic(stage), *stage.output_topics)
         }
         await asyncio.gather(*(self._kafka.client.add_topic(topic) for topic in topics))
+
+    async def _start(self) -> None:
+        """A lonely broker that was silent for long knows of no broker for a moment, itself included, which aiokafka
+        takes for a fault of its own. The watchdog ends what takes too long."""
+        client = self._kafka.client
+        while True:
+            try:
+                await self._kafka.start()
+                return
+            except AssertionError:
+                if client.cluster.brokers():
+                    raise
+            while not client.cluster.brokers():
+                await asyncio.sleep(_NO_BROKER_SECONDS)
+                await client.force_metadata_update()
 
     async def begin(self) -> None:
         await self._kafka.begin_transaction()
