@@ -3,7 +3,8 @@
 It folds the input once more, one record at a time, with the pure rules (`tests/model.py`) and holds what
 the worker left behind against that, rule by rule:
 
-S1  each input offset below K is in exactly one ledger range; ranges are contiguous; counts are the model's
+S1  each input offset below K is in exactly one ledger range; ranges are contiguous; counts are the model's; the ranges
+    of answers to first_session join likewise, up to the group's offset
 S2  the changelog, compacted, is the model's rows plus one position record per partition; so are local stores
 S3  the output is, key by key, the model's, byte for byte, headers and timestamps included, in order, revisions 1..n
 S4  no illegal transition in the output (judged by the table here, not by the worker's rules)
@@ -37,7 +38,7 @@ HELD_KEY = b"\xff\x01held-bytes"
 """Reserved row key under which a partition counts what waits in its sessions; there while something does."""
 
 POSITION_KEY = b"\xff\x00position"
-"""Reserved changelog key under which every transaction stores the next source offset."""
+"""Reserved changelog key under which every transaction stores the next offsets of source and answers."""
 
 
 _AnyRecord = TypeVar("_AnyRecord", Written, Record)

@@ -521,6 +521,12 @@ def a_local_store_holds_another_position(logs: Logs) -> None:
     logs.stores = [{1: {**logs.stores[0][1], POSITION_KEY: encode_position(Position("updates", 5))}}]
 
 
+@damage("S2", "", "in the answers, committed there is")
+def a_local_store_is_behind_in_the_answers(logs: Logs) -> None:
+    value = encode_position(Position("updates", logs.committed[1], logs.committed_answers[1] - 1))
+    logs.stores = [{1: {**logs.stores[0][1], POSITION_KEY: value}}]
+
+
 @damage("S1", "", "ledger ends at")
 def the_committed_offset_is_one_behind(logs: Logs) -> None:
     logs.committed[1] -= 1

@@ -35,12 +35,7 @@ def pids(fleet: WorkerProcess) -> dict[str, int]:
     return found
 
 
-def served(fleet: WorkerProcess) -> dict[str, list[int]]:
-    """The partitions of each worker, by what it said last."""
-    return {line["process"]: line["partitions"] for line in fleet.logged("ready")}
-
-
 def settled(fleet: WorkerProcess, shares: list[int]) -> bool:
     """Whether the workers that serve any, by what each said last, serve so many (fewest first), none of them twice."""
-    busy = [set(partitions) for partitions in served(fleet).values() if partitions]
+    busy = [set(partitions) for partitions in fleet.served().values() if partitions]
     return sorted(map(len, busy)) == shares and len(set().union(*busy)) == sum(shares)

@@ -209,10 +209,10 @@ class Pipeline:
         return {partition: offset for partition, offset in reached.items() if offset}
 
     def held(self, before: Mapping[int, int] | None = None) -> int:
-        """Outputs that wait for an answer, as the ledger adds up; or waited `before` it had these offsets."""
+        """Outputs that wait for an answer, as the ledger adds up: all of it, or what is `before` these offsets."""
         records = ordered(read_topic(self.bootstrap, self.names.ledger))
         entries = [
-            json.loads(each.value or b"") for each in records if not before or each.offset < before[each.partition]
+            json.loads(each.value or b"") for each in records if before is None or each.offset < before[each.partition]
         ]
         return sum(entry["outcomes"]["accepted"] - entry["enriched"] for entry in entries)
 

@@ -136,10 +136,19 @@ class WorkerProcess:
     def owned(self) -> dict[Path, set[int] | None]:
         """Its state directory, and the partitions it said last it serves (None when it does not log JSON); of a fleet
         those of each process."""
-        ready = self.logged("ready")
         if self.is_fleet:
-            return {self.state_dir / line["process"]: set(line["partitions"]) for line in ready}
+            return {self.state_dir / name: set(partitions) for name, partitions in self.served().items()}
+        ready = self.logged("ready")
         return {self.state_dir: set(ready[-1]["partitions"]) if ready else None}
+
+    def served(self) -> dict[str, list[int]]:
+        """The partitions of each process of a fleet, by what it said last; none of one that has crashed since."""
+        crashed = {line["child"]: line["timestamp"] for line in self.logged("child_crashed")}
+        return {
+            line["process"]: line["partitions"]
+            for line in self.logged("ready")
+            if line["timestamp"] > crashed.get(line["process"], "")
+        }
 
     def tail(self) -> str:
         lines = self.output().splitlines()[-TAIL_LINES:]

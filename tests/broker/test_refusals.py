@@ -8,8 +8,6 @@ from pathlib import Path
 from tests.broker.pipeline import Pipeline
 from tests.broker.processes import WorkerProcess
 
-"""Includes the start of Python (2-3 s on a busy machine) and the connection timeout."""
-
 
 def _refused(worker: WorkerProcess, code: int, *named: str) -> str:
     """The text of a refusal; its exit code, what it names, and that no stack trace hides it, are checked."""

@@ -27,8 +27,9 @@ class Bounds:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._begun = time.monotonic()
-        self.open_files = 0
-        self.resident_bytes = 0
+        self._most_open_files = (0, "")
+        self._most_resident_bytes = (0, "")
+        self._failure: BaseException | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -43,8 +44,12 @@ class Bounds:
     def require_kept(self) -> None:
         """Raises AssertionError when a process took too much at any of the looks, or logged more than its starts and
         its time explain."""
-        assert self.open_files <= MAX_OPEN_FILES, f"a worker had {self.open_files} open files"
-        assert self.resident_bytes <= MAX_RESIDENT_BYTES, f"a worker took {self.resident_bytes >> 20} MB"
+        if self._failure is not None:
+            raise self._failure
+        files, name = self._most_open_files
+        assert files <= MAX_OPEN_FILES, f"{name} had {files} open files"
+        resident, name = self._most_resident_bytes
+        assert resident <= MAX_RESIDENT_BYTES, f"{name} took {resident >> 20} MB"
         minutes = (time.monotonic() - self._begun) / 60
         for worker in self._workers():
             size, starts = len(worker.output()), worker.starts
@@ -56,12 +61,15 @@ class Bounds:
         for worker in list(self._workers()):
             for pid in _processes(worker):
                 with suppress(OSError):  # it ended between
-                    self.open_files = max(self.open_files, open_files(pid))
-                    self.resident_bytes = max(self.resident_bytes, resident_bytes(pid))
+                    self._most_open_files = max(self._most_open_files, (open_files(pid), worker.name))
+                    self._most_resident_bytes = max(self._most_resident_bytes, (resident_bytes(pid), worker.name))
 
     def _watch(self) -> None:
-        while not self._stop.wait(EVERY_SECONDS):
-            self.look()
+        try:
+            while not self._stop.wait(EVERY_SECONDS):
+                self.look()
+        except BaseException as failure:  # noqa: BLE001 - raised in the scenario's own thread
+            self._failure = failure
 
 
 def _processes(worker: WorkerProcess) -> list[int]:

@@ -100,14 +100,14 @@ def coordinator_moves_at_start(run: Run) -> None:
                 _start_up_to(run, worker, "worker_starting")
                 # From here on it finds the coordinator, joins, fences and restores: a moment anywhere in that.
                 time.sleep(run.rng.uniform(0, 0.6))
-                during = not READY.search(worker.said())
                 if run.rng.random() < 0.5:
                     cluster.kafka.kill(coordinator)
                 else:
                     cluster.kafka.stop(coordinator)
+                during = not READY.search(worker.said())
             run.pipeline.wait_until(lambda: cluster.group_coordinator() != coordinator, "it has moved")  # noqa: B023
             moved["during a start" if during else "just after a start"] += 1
-            cluster.start(coordinator, wait_in_sync=run.long)
+            cluster.start(coordinator, wait_in_sync=True)
     run.injected("coordinator moved during a start", moved.pop("during a start", 0))
     for when, times in moved.items():
         run.injected(f"coordinator moved {when}", times)

@@ -19,7 +19,7 @@ SESSION_SECONDS: Final = 6
 def away_while_idle(run: Run) -> None:
     """The broker is away while there is nothing to do: the worker stays, says so, and goes on when it is back."""
     run.pipeline.create_topics()
-    # Far longer away than the watchdog allows work to take: an idle worker owes none.
+    # Longer away than the watchdog allows work to take: an idle worker owes none.
     worker = run.pipeline.prepared(**JSON, watchdog_seconds=10)
     worker.start()
     with run.traffic(per_second=500, most=500) as traffic:

@@ -17,7 +17,6 @@ from tests.logs import open_records, ordered, read_topic
 from worker.load.generator import generate
 
 JSON: Final[Any] = {"log_format": "json"}
-"""For what the worker asks every two seconds, three times to be sure."""
 
 
 @scenario("topic-refuses-records")
@@ -157,7 +156,7 @@ def input_recreated_meanwhile(run: Run) -> None:
     unknown = _require_unknown_input(worker)
     run.injected("restored input refused")
     worker.environment["WORKER_ACCEPTED_TOPIC_IDS"] = unknown
-    with run.traffic(per_second=1_000, waiting=WAITING), run.resuming():
+    with run.traffic(per_second=1_000), run.resuming():
         worker.start()
         run.wait_progress(1_000)
     run.pipeline.wait_drained()

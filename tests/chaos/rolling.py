@@ -10,7 +10,7 @@ from tests.chaos.crashes import WAITING
 from tests.chaos.scenario import Run, scenario
 from tests.chaos.workers import partitions_of, rebalances, wait_shared
 
-PATIENT: Final[Any] = {"session_timeout_seconds": 120, "log_format": "json"}
+PATIENT: Final[Any] = {"session_timeout_seconds": 60, "log_format": "json"}
 """Longer than a start takes on the busiest machine: past the session timeout a rebalance would be right."""
 
 

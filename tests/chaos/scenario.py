@@ -166,6 +166,12 @@ class Run:
         """Where the input ends now, per partition."""
         return end_offsets(self.pipeline.bootstrap, self.pipeline.names.updates)
 
+    def _is_ready(self, worker: WorkerProcess) -> bool:
+        if not worker.is_fleet:
+            return bool(READY.search(worker.said()))
+        served = [partition for partitions in worker.served().values() for partition in partitions]
+        return sorted(served) == list(range(self.pipeline.partitions))
+
     def lag(self, partition: int) -> int:
         """Offsets of the partition that are not committed yet."""
         return self.ends()[partition] - self.pipeline.committed().get(partition, 0)
@@ -185,7 +191,7 @@ class Run:
         self.pipeline.wait_drained()
         for worker in running:
             # One that was started last may still restore: stopped then, its store would be behind, and rightly so.
-            self.pipeline.wait_until(lambda: bool(READY.search(worker.said())), f"{worker.name} is ready")  # noqa: B023
+            self.pipeline.wait_until(lambda: self._is_ready(worker), f"{worker.name} is ready")  # noqa: B023
         self.bounds.look()
         for worker in running:
             worker.stop()
@@ -202,4 +208,4 @@ def _keeps_store(worker: WorkerProcess) -> bool:
     """Whether its state directory has what it served last: not with a store in memory, beside which lies what an
     earlier start left, nor when it had no time to flush."""
     kept = worker.environment.get("WORKER_STORE") != "memory" and any(worker.state_dir.glob("**/sessions"))
-    return kept and "stopped_without_broker" not in worker.said()
+    return kept and not any(event in worker.said() for event in ("stopped_without_broker", "child_killed"))

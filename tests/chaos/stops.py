@@ -23,6 +23,7 @@ def under_load(run: Run) -> None:
             run.wait_progress(run.rng.randint(100, 1_000))
             with run.stopping():
                 worker.stop()
+            assert "stopped_without_broker" not in worker.said(), "it left by its deadline, though a broker was there"
             assert run.pipeline.committed() != run.ends(), "the signal did not come in mid-work"
             run.injected("SIGTERM")
             with run.resuming():

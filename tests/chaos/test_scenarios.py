@@ -35,7 +35,7 @@ def _parameters() -> list[ParameterSet]:
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(1_200)  # more than all its waits may take together on the busiest machine
+@pytest.mark.timeout(1_200)  # far more than any takes: a wait that fails tells more than this
 @pytest.mark.parametrize("scenario", _parameters())
 def test_nothing_is_lost_or_doubled(scenario: Scenario, brokers: Brokers, tmp_path: Path) -> None:
     with prepared(scenario, brokers, tmp_path, SEED, long=False) as run:

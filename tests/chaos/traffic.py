@@ -71,7 +71,8 @@ class Traffic:
             while not self._stopping.wait(TICK_SECONDS):
                 now = time.monotonic()
                 if now - looked > LOOK_SECONDS:
-                    held_back, looked = self._are_waiting(), now
+                    held_back = self._are_waiting()
+                    looked = time.monotonic()
                 due = 0 if held_back else int((now - sent_until) * self._per_second)
                 sent_until = now if held_back else sent_until + due / self._per_second
                 for event in islice(self._events, due):

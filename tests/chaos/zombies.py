@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.broker.fleet import fleet_of, pids, served, settled
+from tests.broker.fleet import fleet_of, pids, settled
 from tests.broker.processes import WorkerProcess
 from tests.chaos.crashes import SMALL_TRANSACTIONS, WAITING
 from tests.chaos.scenario import Run, scenario
@@ -113,10 +113,10 @@ def supervised(run: Run) -> None:
             heir = "worker-1" if zombie == "worker-2" else "worker-2"
             crashes = len(fleet.logged("child_crashed"))
             pid = pids(fleet)[zombie]
-            # With work in hand it cannot come back quietly.
-            run.pipeline.wait_until(lambda: any(run.lag(p) for p in served(fleet)[zombie]), "it has work")  # noqa: B023
+            # With work in hand it cannot come back quietly, as one could that first hears that the group forgot it.
+            run.pipeline.wait_until(lambda: any(run.lag(p) for p in fleet.served()[zombie]), "it has work")  # noqa: B023
             os.kill(pid, signal.SIGSTOP)
-            run.pipeline.wait_until(lambda: len(served(fleet)[heir]) == 4, "the other has all partitions")  # noqa: B023
+            run.pipeline.wait_until(lambda: len(fleet.served()[heir]) == 4, "the other has all partitions")  # noqa: B023
             os.kill(pid, signal.SIGCONT)
             run.pipeline.wait_until(lambda: len(fleet.logged("child_crashed")) > crashes, "the zombie has ended")  # noqa: B023
             crash = fleet.logged("child_crashed")[-1]

@@ -18,7 +18,7 @@ def wait_until(reached: Callable[[], bool], what: str, compose: ComposeProject) 
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not reached():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within 90 s: {what}\n{compose.logs()}")
+            raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}\n{compose.logs()}")
         time.sleep(0.2)
 
 

@@ -87,7 +87,7 @@ def test_a_closed_port_is_said_quickly_and_by_name() -> None:
     assert refusal.value.exit_code == 3
 
 
-def test_a_port_that_never_answers_is_said_within_five_seconds() -> None:
+def test_a_port_that_never_answers_is_said_soon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(BrokerUnreachable, match=r"timed out|no answer"):

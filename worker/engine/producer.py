@@ -25,7 +25,7 @@ _MAX_BATCH_BYTES: Final = 900_000
 # A request without an answer is sent again within the transaction's time: a connection may be half open, where
 # what is sent vanishes and nothing ever comes back.
 _ATTEMPTS_PER_TRANSACTION: Final = 3
-_NO_BROKER_SECONDS: Final = 0.1
+_ASK_AGAIN_SECONDS: Final = 0.1
 _REFUSED_FOR: Final = {
     MessageSizeTooLargeError: "max.message.bytes",
     RecordListTooLargeError: "segment.bytes",
@@ -78,8 +78,9 @@ class TransactionalProducer:
                 if client.cluster.brokers():
                     raise
             while not client.cluster.brokers():
-                await asyncio.sleep(_NO_BROKER_SECONDS)
-                await client.force_metadata_update()
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                if not await client.force_metadata_update() and not client._conns:
+                    await client.bootstrap()  # the only connection ended meanwhile
 
     async def begin(self) -> None:
         await self._kafka.begin_transaction()

@@ -136,7 +136,7 @@ class EmbeddedKafka:
         """Return when the nodes answer metadata requests and list each other and every other node that runs.
 
         A node killed with -9 needs about 6 s: the controller lets it in again when its old session has ended.
-        Raises BrokerUnreachable with the end of the node's log when it exits or takes over 90 s.
+        Raises BrokerUnreachable with the end of the node's log when it exits or takes over START_SECONDS.
         """
         deadline = time.monotonic() + START_SECONDS
         waiting = self._selected(node)
