@@ -15,7 +15,8 @@ POLL_SECONDS = 0.2
 
 
 class Restarts:
-    """Inside the `with`, a running worker that ends by itself is started again. `ended` counts the exit codes."""
+    """Inside the `with`, a worker that ends by itself, or has just done so, is started again. `ended` counts the exit
+    codes."""
 
     def __init__(self, worker: WorkerProcess, codes: Collection[int]) -> None:
         """codes: the ends that are in order; any other fails the scenario when the `with` is left."""
@@ -26,7 +27,6 @@ class Restarts:
         self._thread = threading.Thread(target=self._run, name="restarts", daemon=True)
 
     def __enter__(self) -> Self:
-        self._worker.require_running()
         self._worker.expected_up = False
         # The error that ends it is logged with its cause: no unhandled exception.
         self._worker.may_fail = True
