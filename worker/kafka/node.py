@@ -121,10 +121,13 @@ class Node:
         self.paused = False
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if there is one."""
+        """Send a signal to the process, if there is one. After SIGSTOP it does nothing more when this returns."""
         if self.process is not None and self.running:
             os.kill(self.process.pid, number)
             self.paused = number == signal.SIGSTOP
+            if self.paused and hasattr(os, "waitid"):  # not in macOS' Python 3.11
+                # Each thread of it stops only when it is its turn, and may answer a request before.
+                os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the end of the process; False when it still runs after the timeout."""
