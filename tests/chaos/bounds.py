@@ -11,9 +11,9 @@ from typing import Final
 from tests.broker.fleet import pids
 from tests.broker.processes import WorkerProcess, open_files, resident_bytes
 
-MAX_OPEN_FILES: Final = 512
-MAX_RESIDENT_BYTES: Final = 800 << 20
-"""Of any process of a scenario; one alone with four partitions takes some 60 files and 230 MB."""
+MAX_OPEN_FILES: Final = 256
+MAX_RESIDENT_BYTES: Final = 512 << 20
+"""Of any process of a scenario: a hundred files and 300 MB are the most that was seen."""
 MAX_LOG_CHARACTERS: Final = 64 << 10
 """For every start of a worker, and for every minute."""
 EVERY_SECONDS: Final = 1.0

@@ -23,7 +23,7 @@ CHUNK_BYTES: Final = 64 << 10
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing then sends RST and drops what was not sent."""
 
-PRODUCE, ADD_PARTITIONS, ADD_OFFSETS, END_TRANSACTION, COMMIT_OFFSETS = 0, 24, 25, 26, 28
+PRODUCE, FIND_COORDINATOR, ADD_PARTITIONS, ADD_OFFSETS, END_TRANSACTION, COMMIT_OFFSETS = 0, 10, 24, 25, 26, 28
 """Kinds of requests by their API key: what a transaction consists of."""
 
 

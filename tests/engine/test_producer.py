@@ -1,4 +1,5 @@
-"""Opening a partition's producer on a broker that was silent for so long that the controller forgot it."""
+"""A partition's producer beside what aiokafka's gives up at: a broker that does not know itself, one that is gone while
+it is asked."""
 
 from __future__ import annotations
 
@@ -11,10 +12,13 @@ import pytest
 from aiokafka.protocol import metadata
 
 from tests.broker.pipeline import Pipeline
+from tests.chaos.proxy import FIND_COORDINATOR, HOST, Proxy
 from worker.app import engine_config
 from worker.engine.producer import TransactionalProducer
 from worker.engine.state_dir import StateDirectory
+from worker.kafka.embedded import EmbeddedKafka
 from worker.kafka.handshake import METADATA
+from worker.kafka.node import free_ports
 
 FORGETS = 3
 
@@ -61,17 +65,21 @@ def _without_brokers(answer: bytes, version: int) -> bytes:
     return answer[:4] + bytes(kind(**fields).encode())
 
 
+def producer_of(pipeline: Pipeline, directory: Path, servers: str) -> TransactionalProducer:
+    settings = pipeline.settings.model_copy(update={"bootstrap_servers": servers})
+    state = StateDirectory.open(directory / "state", app_id="any", cluster_id="any", instance_id=None)
+    return TransactionalProducer(engine_config(settings, state), 0)
+
+
 @pytest.mark.parametrize("drops", [False, True], ids=["it-stays", "its-connection-ends"])
 def test_it_waits_until_a_broker_is_known(pipeline: Pipeline, tmp_path: Path, *, drops: bool) -> None:
     pipeline.create_topics()
-    directory = StateDirectory.open(tmp_path / "state", app_id="any", cluster_id="any", instance_id=None)
     way = Forgetful(pipeline.bootstrap, drops=drops)
 
     async def opened() -> None:
         server = await asyncio.start_server(way.serve, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        settings = pipeline.settings.model_copy(update={"bootstrap_servers": f"{host}:{port}"})
-        producer = TransactionalProducer(engine_config(settings, directory), 0)
+        producer = producer_of(pipeline, tmp_path, f"{host}:{port}")
         await producer.open()
         await producer.begin()
         await producer.commit({pipeline.names.updates: 0})
@@ -80,4 +88,26 @@ def test_it_waits_until_a_broker_is_known(pipeline: Pipeline, tmp_path: Path, *,
 
     asyncio.run(opened())
     assert way.forgot == FORGETS
-    assert pipeline.committed() == {0: 0}
+    pipeline.wait_until(lambda: pipeline.committed() == {0: 0}, "the offset is committed")
+
+
+@pytest.mark.broker
+def test_it_asks_again_when_the_connection_ends_while_it_asks_who_coordinates(tmp_path: Path) -> None:
+    port, behind = free_ports(2)
+    with EmbeddedKafka(port=behind, advertised_port=port) as kafka, Proxy(port, behind) as proxy:
+        pipeline = Pipeline(kafka.internal_servers, "cut", tmp_path)
+        pipeline.create_topics()
+
+        async def worked() -> None:
+            producer = producer_of(pipeline, tmp_path, f"{HOST}:{port}")
+            proxy.cut_at(FIND_COORDINATOR, answered=True)  # of its transactions
+            await producer.open()
+            assert not proxy.is_armed()
+            proxy.cut_at(FIND_COORDINATOR, answered=True)  # of the group, for the first offsets it commits
+            await producer.begin()
+            await producer.commit({pipeline.names.updates: 0})
+            await producer.close()
+
+        asyncio.run(worked())
+        assert not proxy.is_armed()
+        pipeline.wait_until(lambda: pipeline.committed() == {0: 0}, "the offset is committed")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidTimestampError,
+    KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    NodeNotReadyError,
     RecordListTooLargeError,
 )
 from aiokafka.structs import RecordMetadata, TopicPartition
@@ -53,6 +55,7 @@ class TransactionalProducer:
         # only as long as one request.
         assert hasattr(self._kafka._message_accumulator, "_batch_ttl")
         self._kafka._message_accumulator._batch_ttl = config.transaction_timeout_seconds
+        self._kafka.client.coordinator_lookup = _patient(self._kafka.client.coordinator_lookup)
 
     async def open(self) -> None:
         """Returns once InitProducerId is done: the previous owner is fenced, its open transaction aborted."""
@@ -131,6 +134,22 @@ class TransactionalProducer:
 
     async def close(self) -> None:
         await self._kafka.stop()
+
+
+_Lookup = Callable[[int, str], Awaitable[int]]
+
+
+def _patient(lookup: _Lookup) -> _Lookup:
+    """Who coordinates? aiokafka's producer asks again when a broker cannot be reached, but takes a connection that ends
+    while it asks for the end of everything."""
+
+    async def coordinator_lookup(kind: int, key: str) -> int:
+        try:
+            return await lookup(kind, key)
+        except KafkaConnectionError as error:
+            raise NodeNotReadyError(str(error)) from error
+
+    return coordinator_lookup
 
 
 class Delivery:
