@@ -8,6 +8,7 @@ worker's code.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -56,7 +57,7 @@ def judge_claims(
 def judge_answers_taken(logs: Logs, partition: int, ledger: Iterable[Record], verdict: Verdict) -> None:
     """The answers that the partition's transactions took, by its ledger: ranges that join, with the right counts, up to
     the group's offset and to the last answer."""
-    answers = logs.answers.get(partition, ())
+    answers = [answer.offset for answer in logs.answers.get(partition, ())]
     reached = 0
     for entry in ledger:
         taken = json.loads(entry.value or b"{}").get("answers")
@@ -66,14 +67,13 @@ def judge_answers_taken(logs: Logs, partition: int, ledger: Iterable[Record], ve
         where = f"ledger record at offset {entry.offset} (answers {first} to {last})"
         if first != reached:
             verdict.fault("S1", partition, f"{where}: expected from {reached}")
-        there = [answer.offset for answer in answers if first <= answer.offset <= last]
+        there = answers[bisect_left(answers, first) : bisect_right(answers, last)]
         if records != len(there) or last != max(there, default=first - 1):
             verdict.fault("S1", partition, f"{where}: {records} answers, there are {len(there)}: {there[-1:]} is last")
         reached = last + 1
     if (committed := logs.committed_answers.get(partition, 0)) != reached:
         verdict.fault("S1", partition, f"ledger ends at {reached} of the answers, committed is {committed}")
-    waiting = sum(answer.offset >= reached for answer in answers)
-    if waiting:
+    if waiting := len(answers) - bisect_left(answers, reached):
         verdict.lag += waiting
         verdict.fault("S7", partition, f"{waiting} answers are not taken")
 

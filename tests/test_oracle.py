@@ -367,10 +367,7 @@ def the_committed_offset_of_the_answers_is_one_behind(logs: Logs) -> None:
 
 @damage("S2", "", "in the answers, committed there is")
 def the_position_record_is_behind_in_the_answers(logs: Logs) -> None:
-    log = logs.changelog[1]
-    last = next(i for i, r in reversed(list(enumerate(log))) if r.key == POSITION_KEY)
-    value = encode_position(Position("updates", logs.committed[1], logs.committed_answers[1] - 1))
-    log[last] = log[last]._replace(value=value)
+    _set_position(logs, 0, move_answers=-1)
 
 
 @damage("S7", "", "answers are not taken")
@@ -475,10 +472,10 @@ def the_changelog_has_a_row_of_nobody(logs: Logs) -> None:
     logs.changelog[1].append(logs.changelog[1][-1]._replace(offset=1_000_000, key=b"nobody"))
 
 
-def _set_position(logs: Logs, move: int) -> None:
+def _set_position(logs: Logs, move: int, move_answers: int = 0) -> None:
     log = logs.changelog[1]
     last = next(i for i, r in reversed(list(enumerate(log))) if r.key == POSITION_KEY)
-    value = encode_position(Position("updates", logs.committed[1] + move, logs.committed_answers[1]))
+    value = encode_position(Position("updates", logs.committed[1] + move, logs.committed_answers[1] + move_answers))
     log[last] = log[last]._replace(value=value)
 
 

@@ -67,6 +67,7 @@ def hangs_at_the_bound(run: Run) -> None:
         code = worker.wait_exit()
         arm(worker, None)
         assert code == Stalled.exit_code, f"exit code {code}\n{worker.tail()}"
+        assert "failpoint 4" in worker.said(), f"it stalled somewhere else\n{worker.tail()}"
         run.injected("stall of a transaction at the bound")
         with run.resuming():
             worker.start()
